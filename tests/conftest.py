@@ -1,0 +1,47 @@
+"""What all tests share: a home of their own, the GSMA test profiles, system tools that must be there in CI."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+TS48_NAMES = ("TS48v1_A.der", "TS48v5_SAIP2.3_NoBERTLV.der")
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ESIM_BENCH_HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.delenv("ESIM_BENCH_RACK", raising=False)
+
+
+@pytest.fixture(scope="session")
+def ts48() -> Callable[[str], Path]:
+    """Return a GSMA TS.48 test profile by name ("v1" or "v5"); skip where the files are not."""
+    folder = Path(os.environ.get("ESIM_BENCH_TS48") or ROOT.parent / "shared" / "data")
+
+    def find(version: str) -> Path:
+        path = folder / TS48_NAMES[0 if version == "v1" else 1]
+        if not path.exists():
+            pytest.skip(f"{path.name} is not in {folder}: set ESIM_BENCH_TS48 to the folder of the GSMA TS.48 profiles")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def need_tool() -> Callable[[str], str]:
+    """Return the path of a system tool; where it is missing skip, or fail with CI=true."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            message = f"{name} is not installed: make test installs it when it may use apt"
+            if os.environ.get("CI") == "true":
+                pytest.fail(message)
+            pytest.skip(message)
+        return path
+
+    return find
