@@ -1,0 +1,60 @@
+"""Activation codes (SGP.22 4.1): ``[LPA:]1$host$matchingId[$smdpOid[$1]]``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from esim_bench.errors import CodecError
+
+MAX_LENGTH = 255
+
+
+@dataclass(frozen=True, slots=True)
+class ActivationCode:
+    """Where a profile waits, and under which name."""
+
+    address: str
+    """Host name of the SM-DP+, with ``:port`` where it is not 443."""
+    matching_id: str = ""
+    """Empty: the order is found by the EID."""
+    smdp_oid: str | None = None
+    """The OID that the SM-DP+'s certificate must carry."""
+    confirmation_code_required: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> ActivationCode:
+        """Read an activation code. Raises CodecError."""
+        code = text.strip()
+        if code[:4].upper() == "LPA:":
+            code = code[4:]
+        if len(code) > MAX_LENGTH:
+            raise CodecError("activation code too long", expected=f"at most {MAX_LENGTH} characters", found=len(code))
+        fields = code.split("$")
+        if fields[0] != "1":
+            raise CodecError("not an activation code", expected="LPA:1$HOST$MATCHINGID", found=repr(text[:60]))
+        if not 3 <= len(fields) <= 5:
+            raise CodecError("activation code", expected="3 to 5 fields separated by $", found=len(fields))
+        address, matching_id = fields[1], fields[2]
+        if not re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?", address):
+            raise CodecError("SM-DP+ address in the activation code", expected="a host name", found=repr(address))
+        if not re.fullmatch(r"[A-Za-z0-9-]*", matching_id):
+            raise CodecError(
+                "matching id in the activation code", expected="letters, digits and -", found=repr(matching_id)
+            )
+        oid = fields[3] if len(fields) > 3 else ""
+        if oid and not re.fullmatch(r"[0-2](\.\d+)+", oid):
+            raise CodecError("SM-DP+ OID in the activation code", expected="dotted numbers", found=repr(oid))
+        flag = fields[4] if len(fields) > 4 else ""
+        if flag not in ("", "1"):
+            raise CodecError("confirmation code flag in the activation code", expected="1 or nothing", found=repr(flag))
+        return cls(address, matching_id, oid or None, flag == "1")
+
+    def __str__(self) -> str:
+        """Return the text for people and QR codes."""
+        text = f"LPA:1${self.address}${self.matching_id}"
+        if self.smdp_oid or self.confirmation_code_required:
+            text += f"${self.smdp_oid or ''}"
+        if self.confirmation_code_required:
+            text += "$1"
+        return text

@@ -1,0 +1,466 @@
+"""ES10a, ES10b and ES10c: what an LPA asks of the ISD-R, function by function (SGP.22 5.7).
+
+Requests are built here as bytes, answers are read by ``es10_results`` (its names are found here too). A function is
+known by the tag of its request, which is the tag of its answer as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final
+
+from esim_bench.codec import tlv
+from esim_bench.codec.es10_results import (
+    EuiccInfo2,
+    InstallResult,
+    NotificationMetadata,
+    PendingNotification,
+    ProfileInfo,
+    TreProperties,
+    event_bits,
+    notification_list,
+    pending_notifications,
+    profile_infos,
+)
+from esim_bench.codec.identifiers import (
+    eid_to_text,
+    iccid_to_bytes,
+    iccid_to_text,
+    imsi_to_bytes,
+    imsi_to_text,
+    swap_nibbles,
+)
+from esim_bench.codec.schema import RSP
+from esim_bench.errors import BenchError, CodecError
+
+__all__ = [
+    "EuiccInfo2",
+    "InstallResult",
+    "NotificationMetadata",
+    "PendingNotification",
+    "ProfileInfo",
+    "TreProperties",
+    "eid_to_text",
+    "event_bits",
+    "iccid_to_bytes",
+    "iccid_to_text",
+    "imsi_to_bytes",
+    "imsi_to_text",
+    "notification_list",
+    "pending_notifications",
+    "profile_infos",
+    "swap_nibbles",
+]
+
+ISD_R_AID: Final = bytes.fromhex("A0000005591010FFFFFFFF8900000100")
+ECASD_AID: Final = bytes.fromhex("A0000005591010FFFFFFFF8900000200")
+ISDP_AID_PREFIX: Final = bytes.fromhex("A0000005591010FFFFFFFF8900")
+"""13 bytes; two variable bytes and 00 follow (first 0010 00)."""
+
+
+class Tag(IntEnum):
+    """Tags of the ES10 functions."""
+
+    GET_EUICC_INFO1 = 0xBF20
+    PREPARE_DOWNLOAD = 0xBF21
+    GET_EUICC_INFO2 = 0xBF22
+    LIST_NOTIFICATION = 0xBF28
+    SET_NICKNAME = 0xBF29
+    RETRIEVE_NOTIFICATIONS_LIST = 0xBF2B
+    GET_PROFILES_INFO = 0xBF2D
+    GET_EUICC_CHALLENGE = 0xBF2E
+    REMOVE_NOTIFICATION_FROM_LIST = 0xBF30
+    ENABLE_PROFILE = 0xBF31
+    DISABLE_PROFILE = 0xBF32
+    DELETE_PROFILE = 0xBF33
+    EUICC_MEMORY_RESET = 0xBF34
+    LOAD_CRL = 0xBF35
+    LOAD_BOUND_PROFILE_PACKAGE = 0xBF36
+    AUTHENTICATE_SERVER = 0xBF38
+    GET_EUICC_CONFIGURED_ADDRESSES = 0xBF3C
+    GET_EID = 0xBF3E
+    SET_DEFAULT_DP_ADDRESS = 0xBF3F
+    CANCEL_SESSION = 0xBF41
+    GET_RAT = 0xBF43
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """An ES10 function: its tag, its name with the interface, its ASN.1 types, its result codes."""
+
+    tag: int
+    name: str
+    request_type: str | None = None
+    response_type: str | None = None
+    results: Mapping[int, str] = field(default_factory=dict)
+
+
+_UNDEFINED = {127: "undefinedError"}
+_NOT_FOUND = {0: "ok", 1: "iccidOrAidNotFound"}
+
+AUTHENTICATE_ERRORS: Final[Mapping[int, str]] = {
+    1: "invalidCertificate",
+    2: "invalidSignature",
+    3: "unsupportedCurve",
+    4: "noSessionContext",
+    5: "invalidOid",
+    6: "euiccChallengeMismatch",
+    7: "ciPKUnknown",
+    **_UNDEFINED,
+}
+DOWNLOAD_ERRORS: Final[Mapping[int, str]] = {
+    1: "invalidCertificate",
+    2: "invalidSignature",
+    3: "unsupportedCurve",
+    4: "noSessionContext",
+    5: "invalidTransactionId",
+    **_UNDEFINED,
+}
+CANCEL_REASONS: Final[Mapping[int, str]] = {
+    0: "endUserRejection",
+    1: "postponed",
+    2: "timeout",
+    3: "pprNotAllowed",
+    4: "metadataMismatch",
+    5: "loadBppExecutionError",
+    127: "undefinedReason",
+}
+
+FUNCTIONS: Final[Mapping[int, Function]] = {
+    function.tag: function
+    for function in (
+        Function(Tag.GET_EUICC_CONFIGURED_ADDRESSES, "ES10a.GetEuiccConfiguredAddresses",
+                 "EuiccConfiguredAddressesRequest", "EuiccConfiguredAddressesResponse"),
+        Function(Tag.SET_DEFAULT_DP_ADDRESS, "ES10a.SetDefaultDpAddress",
+                 "SetDefaultDpAddressRequest", "SetDefaultDpAddressResponse", {0: "ok", **_UNDEFINED}),
+        Function(Tag.GET_EUICC_CHALLENGE, "ES10b.GetEuiccChallenge",
+                 "GetEuiccChallengeRequest", "GetEuiccChallengeResponse"),
+        Function(Tag.GET_EUICC_INFO1, "ES10b.GetEuiccInfo1", "GetEuiccInfo1Request", "EUICCInfo1"),
+        Function(Tag.GET_EUICC_INFO2, "ES10b.GetEuiccInfo2", "GetEuiccInfo2Request", "EUICCInfo2"),
+        Function(Tag.AUTHENTICATE_SERVER, "ES10b.AuthenticateServer",
+                 "AuthenticateServerRequest", "AuthenticateServerResponse", AUTHENTICATE_ERRORS),
+        Function(Tag.PREPARE_DOWNLOAD, "ES10b.PrepareDownload",
+                 "PrepareDownloadRequest", "PrepareDownloadResponse", DOWNLOAD_ERRORS),
+        Function(Tag.LOAD_BOUND_PROFILE_PACKAGE, "ES10b.LoadBoundProfilePackage"),
+        Function(Tag.CANCEL_SESSION, "ES10b.CancelSession", "CancelSessionRequest", "CancelSessionResponse",
+                 {5: "invalidTransactionId", **_UNDEFINED}),
+        Function(Tag.LIST_NOTIFICATION, "ES10b.ListNotification",
+                 "ListNotificationRequest", "ListNotificationResponse", _UNDEFINED),
+        Function(Tag.RETRIEVE_NOTIFICATIONS_LIST, "ES10b.RetrieveNotificationsList",
+                 "RetrieveNotificationsListRequest", None, {1: "noResultAvailable", **_UNDEFINED}),
+        Function(Tag.REMOVE_NOTIFICATION_FROM_LIST, "ES10b.RemoveNotificationFromList",
+                 "NotificationSentRequest", "NotificationSentResponse", {0: "ok", 1: "nothingToDelete", **_UNDEFINED}),
+        Function(Tag.LOAD_CRL, "ES10b.LoadCRL", None, None,
+                 {1: "invalidSignature", 2: "invalidCRLFormat", 3: "notEnoughMemorySpace", 4: "verificationKeyNotFound",
+                  5: "fresherCrlAlreadyLoaded", 6: "baseCrlMissing", **_UNDEFINED}),
+        Function(Tag.GET_RAT, "ES10b.GetRAT", "GetRatRequest", "GetRatResponse"),
+        Function(Tag.GET_PROFILES_INFO, "ES10c.GetProfilesInfo", "ProfileInfoListRequest", "ProfileInfoListResponse",
+                 {1: "incorrectInputValues", **_UNDEFINED}),
+        Function(Tag.ENABLE_PROFILE, "ES10c.EnableProfile", "EnableProfileRequest", "EnableProfileResponse",
+                 {**_NOT_FOUND, 2: "profileNotInDisabledState", 3: "disallowedByPolicy", 4: "wrongProfileReenabling",
+                  5: "catBusy", **_UNDEFINED}),
+        Function(Tag.DISABLE_PROFILE, "ES10c.DisableProfile", "DisableProfileRequest", "DisableProfileResponse",
+                 {**_NOT_FOUND, 2: "profileNotInEnabledState", 3: "disallowedByPolicy", 5: "catBusy", **_UNDEFINED}),
+        Function(Tag.DELETE_PROFILE, "ES10c.DeleteProfile", "DeleteProfileRequest", "DeleteProfileResponse",
+                 {**_NOT_FOUND, 2: "profileNotInDisabledState", 3: "disallowedByPolicy", **_UNDEFINED}),
+        Function(Tag.EUICC_MEMORY_RESET, "ES10c.eUICCMemoryReset", "EuiccMemoryResetRequest",
+                 "EuiccMemoryResetResponse", {0: "ok", 1: "nothingToDelete", 5: "catBusy", **_UNDEFINED}),
+        Function(Tag.GET_EID, "ES10c.GetEID", "GetEuiccDataRequest", "GetEuiccDataResponse"),
+        Function(Tag.SET_NICKNAME, "ES10c.SetNickname", "SetNicknameRequest", "SetNicknameResponse",
+                 {0: "ok", 1: "iccidNotFound", **_UNDEFINED}),
+    )
+}  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------------- requests
+
+
+def get_euicc_configured_addresses() -> bytes:
+    """Ask for the default SM-DP+ and root SM-DS addresses (5.7.3)."""
+    return RSP.encode("EuiccConfiguredAddressesRequest", {})
+
+
+get_configured_addresses = get_euicc_configured_addresses
+
+
+def set_default_dp_address(address: str) -> bytes:
+    """Set the default SM-DP+ address; an empty one clears it (5.7.4)."""
+    return RSP.encode("SetDefaultDpAddressRequest", {"defaultDpAddress": address})
+
+
+def get_euicc_challenge() -> bytes:
+    """Ask for a challenge; it starts a new RSP session (5.7.7)."""
+    return RSP.encode("GetEuiccChallengeRequest", {})
+
+
+def get_euicc_info1() -> bytes:
+    """Ask for EUICCInfo1 (5.7.8)."""
+    return RSP.encode("GetEuiccInfo1Request", {})
+
+
+def get_euicc_info2() -> bytes:
+    """Ask for EUICCInfo2 (5.7.8)."""
+    return RSP.encode("GetEuiccInfo2Request", {})
+
+
+def device_info(
+    tac: bytes,
+    imei: bytes | None = None,
+    form_factor_type: int | None = None,
+    capabilities: Mapping[str, bytes] | None = None,
+) -> bytes:
+    """Return a DeviceInfo: TAC 4 bytes, IMEI 8 bytes, capabilities by member name, 3 bytes each (4.2)."""
+    members: dict[str, object] = dict(
+        capabilities
+        or {
+            "gsmSupportedRelease": b"\x05\x00\x00",
+            "utranSupportedRelease": b"\x08\x00\x00",
+            "eutranEpcSupportedRelease": b"\x0e\x00\x00",
+        }
+    )
+    if form_factor_type is not None:
+        members["euiccFormFactorType"] = form_factor_type
+    value: dict[str, object] = {"tac": tac, "deviceCapabilities": members}
+    if imei is not None:
+        value["imei"] = imei
+    return RSP.encode("DeviceInfo", value)
+
+
+def ctx_params1(matching_id: str | None, device: bytes) -> bytes:
+    """Return ctxParams1 (A0) for a common authentication, from a matching id and what ``device_info`` gave."""
+    members = b"" if matching_id is None else tlv.encode(0x80, matching_id.encode())
+    # In its place the DeviceInfo has the context tag 1 instead of SEQUENCE's own.
+    return tlv.encode(0xA0, members, tlv.encode(0xA1, tlv.parse(device, "DeviceInfo").value))
+
+
+def authenticate_server(
+    server_signed1: bytes, server_signature1: bytes, ci_pk_id: bytes, certificate: bytes, context: bytes
+) -> bytes:
+    """Pass a server's authentication on, all TLVs as received: 30, 5F37, 04 (of the CI key id), 30 (5.7.13)."""
+    return tlv.encode(
+        Tag.AUTHENTICATE_SERVER,
+        _expect(server_signed1, 0x30, "serverSigned1"),
+        _expect(server_signature1, 0x5F37, "serverSignature1"),
+        _expect(ci_pk_id, 0x04, "euiccCiPKIdToBeUsed"),
+        _expect(certificate, 0x30, "serverCertificate"),
+        _expect(context, 0xA0, "ctxParams1"),
+    )
+
+
+def prepare_download(
+    smdp_signed2: bytes, smdp_signature2: bytes, certificate: bytes, hash_cc: bytes | None = None
+) -> bytes:
+    """Pass the SM-DP+'s consent on, TLVs as received: 30, 5F37, 30; ``hash_cc`` 32 bytes (5.7.5)."""
+    return tlv.encode(
+        Tag.PREPARE_DOWNLOAD,
+        _expect(smdp_signed2, 0x30, "smdpSigned2"),
+        _expect(smdp_signature2, 0x5F37, "smdpSignature2"),
+        tlv.encode(0x04, hash_cc) if hash_cc is not None else b"",
+        _expect(certificate, 0x30, "smdpCertificate"),
+    )
+
+
+def cancel_session(transaction_id: bytes, reason: int) -> bytes:
+    """Cancel the running session for a reason of CANCEL_REASONS (5.7.14)."""
+    return RSP.encode("CancelSessionRequest", {"transactionId": transaction_id, "reason": reason})
+
+
+def list_notifications(events: Iterable[str] | None = None) -> bytes:
+    """Ask for the metadata of the waiting notifications, all or of some events (5.7.9)."""
+    value = {} if events is None else {"profileManagementOperation": event_bits(events)}
+    return RSP.encode("ListNotificationRequest", value)
+
+
+def retrieve_notifications(seq: int | None = None, events: Iterable[str] | None = None) -> bytes:
+    """Ask for notifications: all, the one of a sequence number, or those of some events (5.7.10)."""
+    value: dict[str, object] = {}
+    if seq is not None:
+        value["searchCriteria"] = ("seqNumber", seq)
+    elif events is not None:
+        value["searchCriteria"] = ("profileManagementOperation", event_bits(events))
+    return RSP.encode("RetrieveNotificationsListRequest", value)
+
+
+def remove_notification(seq: int) -> bytes:
+    """Remove a delivered notification (5.7.11)."""
+    return RSP.encode("NotificationSentRequest", {"seqNumber": seq})
+
+
+def get_rat() -> bytes:
+    """Ask for the Rules Authorisation Table (5.7.22)."""
+    return RSP.encode("GetRatRequest", {})
+
+
+def get_profiles_info(search: bytes | int | None = None, tags: bytes | None = None) -> bytes:
+    """Ask for profiles: all, one by ICCID (10 bytes) or ISD-P AID, or a class (int); ``tags`` as in 5C (5.7.15)."""
+    value: dict[str, object] = {}
+    if isinstance(search, int):
+        value["searchCriteria"] = ("profileClass", search)
+    elif search is not None:
+        value["searchCriteria"] = _identifier(search)
+    if tags is not None:
+        value["tagList"] = tags
+    return RSP.encode("ProfileInfoListRequest", value)
+
+
+def enable_profile(profile: bytes, refresh: bool) -> bytes:
+    """Enable a profile by ICCID (10 bytes) or ISD-P AID (5.7.16)."""
+    return RSP.encode("EnableProfileRequest", {"profileIdentifier": _identifier(profile), "refreshFlag": refresh})
+
+
+def disable_profile(profile: bytes, refresh: bool) -> bytes:
+    """Disable a profile by ICCID (10 bytes) or ISD-P AID (5.7.17)."""
+    return RSP.encode("DisableProfileRequest", {"profileIdentifier": _identifier(profile), "refreshFlag": refresh})
+
+
+def delete_profile(profile: bytes) -> bytes:
+    """Delete a profile by ICCID (10 bytes) or ISD-P AID (5.7.18)."""
+    return RSP.encode("DeleteProfileRequest", _identifier(profile))
+
+
+def memory_reset(*, operational: bool = False, test: bool = False, default_dp_address: bool = False) -> bytes:
+    """Reset parts of the eUICC's memory (5.7.19)."""
+    bits = operational << 7 | test << 6 | default_dp_address << 5
+    return RSP.encode("EuiccMemoryResetRequest", {"resetOptions": (bytes((bits,)), 3)})
+
+
+def get_eid() -> bytes:
+    """Ask for the EID (5.7.20)."""
+    return RSP.encode("GetEuiccDataRequest", {"tagList": b"\x5a"})
+
+
+def set_nickname(iccid: bytes, nickname: str) -> bytes:
+    """Give a profile a nickname, at most 64 bytes of UTF-8; an empty one removes it (5.7.21)."""
+    return RSP.encode("SetNicknameRequest", {"iccid": iccid, "profileNickname": nickname})
+
+
+def _identifier(profile: bytes) -> tuple[str, bytes]:
+    return ("iccid", profile) if len(profile) == 10 else ("isdpAid", profile)
+
+
+def _expect(raw: bytes, tag: int, what: str) -> bytes:
+    found = tlv.parse(raw, what)
+    if found.tag != tag:
+        raise CodecError("wrong tag", where=what, expected=f"{tag:X}", found=f"{found.tag:X}")
+    return raw
+
+
+# ------------------------------------------------------------------------------------------------------------ responses
+
+
+def result_code(response: bytes) -> tuple[int, str]:
+    """Return the result of a function that answers with a code alone: (0, "ok") or an error. Raises CodecError."""
+    answer = tlv.parse(response, "ES10 response")
+    function = FUNCTIONS.get(answer.tag)
+    if function is None:
+        raise CodecError("unknown ES10 response", expected="a tag of an ES10 function", found=f"{answer.tag:X}")
+    members = answer.children()
+    if len(members) < 1 or members[0].tag not in (0x80, 0x02) or not members[0].value:
+        raise CodecError(
+            "no result code", where=function.name, expected="80 01 xx", found=answer.value[:16].hex().upper()
+        )
+    code = int.from_bytes(members[0].value, "big", signed=True)
+    return code, function.results.get(code, f"unknown result {code}")
+
+
+def eid(response: bytes) -> bytes:
+    """Return the 16 bytes of the EID from a GetEID answer. Raises CodecError."""
+    value: bytes = RSP.decode("GetEuiccDataResponse", response)["eidValue"]
+    return value
+
+
+def challenge(response: bytes) -> bytes:
+    """Return the 16 bytes of a GetEuiccChallenge answer. Raises CodecError."""
+    value: bytes = RSP.decode("GetEuiccChallengeResponse", response)["euiccChallenge"]
+    return value
+
+
+def error_code(response: bytes) -> tuple[bytes | None, int, str] | None:
+    """Return (transaction id, code, name) where AuthenticateServer, PrepareDownload or CancelSession failed, else None.
+
+    Raises CodecError for anything that is neither the answer nor an error.
+    """
+    answer = tlv.parse(response, "ES10b response")
+    function = FUNCTIONS.get(answer.tag)
+    members = answer.children()
+    if function is None or len(members) != 1:
+        raise CodecError(
+            "malformed ES10b response", expected="one member", found=f"{answer.tag:X}, {len(members)} members"
+        )
+    branch = members[0]
+    if branch.tag == 0xA0:
+        return None
+    if branch.tag == 0xA1:
+        transaction = branch.find(0x80)
+        code = int.from_bytes(branch.get(0x02).value, "big", signed=True)
+        return (transaction.value if transaction else None), code, function.results.get(code, str(code))
+    if branch.tag == 0x81:
+        code = int.from_bytes(branch.value, "big", signed=True)
+        return None, code, function.results.get(code, str(code))
+    raise CodecError("malformed ES10b response", where=function.name, expected="A0, A1 or 81", found=f"{branch.tag:X}")
+
+
+# --------------------------------------------------------------------------------------------------------- for people
+
+
+def describe(request: bytes, response: bytes | None) -> str:
+    """Say a function call in one line, e.g. "ES10c.EnableProfile 8988... -> ok". Never raises."""
+    try:
+        call = tlv.parse(request)
+    except BenchError:
+        return f"STORE DATA {request[:8].hex().upper()}"
+    function = FUNCTIONS.get(call.tag)
+    if function is None:
+        return f"STORE DATA {call.tag:X}"
+    text = function.name
+    with_argument = _argument(call)
+    if with_argument:
+        text += f" {with_argument}"
+    if response is None:
+        return text
+    try:
+        return f"{text} -> {_outcome(function, response)}"
+    except (BenchError, ValueError):
+        return f"{text} -> {len(response)} bytes"
+
+
+def _argument(call: tlv.Tlv) -> str:
+    try:
+        members = call.children()
+        while members and members[0].tag == 0xA0 and call.tag != Tag.AUTHENTICATE_SERVER:
+            members = members[0].children()
+        for member in members:
+            if member.tag == 0x5A:
+                return iccid_to_text(member.value)
+            if member.tag == 0x4F:
+                return member.value.hex().upper()
+            if member.tag == 0x80 and call.tag in (Tag.REMOVE_NOTIFICATION_FROM_LIST, Tag.RETRIEVE_NOTIFICATIONS_LIST):
+                return f"{int.from_bytes(member.value, 'big', signed=True)}"
+    except BenchError:
+        pass
+    return ""
+
+
+def _outcome(function: Function, response: bytes) -> str:
+    if not response:
+        return "no data"
+    match function.tag:
+        case Tag.GET_EID:
+            return eid_to_text(eid(response))
+        case Tag.GET_PROFILES_INFO:
+            profiles = profile_infos(response)
+            enabled = [p for p in profiles if p.enabled and p.iccid]
+            text = f"{len(profiles)} profiles"
+            return text + (f", {iccid_to_text(enabled[0].iccid or b'')} enabled" if enabled else "")
+        case Tag.LIST_NOTIFICATION:
+            return f"{len(notification_list(response))} notifications"
+        case Tag.RETRIEVE_NOTIFICATIONS_LIST:
+            return f"{len(pending_notifications(response))} notifications"
+        case Tag.AUTHENTICATE_SERVER | Tag.PREPARE_DOWNLOAD | Tag.CANCEL_SESSION:
+            error = error_code(response)
+            return "ok" if error is None else error[2]
+        case _ if function.results.get(0) == "ok":
+            return result_code(response)[1]
+    return f"{len(response)} bytes"

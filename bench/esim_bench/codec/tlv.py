@@ -1,0 +1,153 @@
+"""BER-TLV (ISO/IEC 8825-1, ISO 7816-4 5.2.2): definite lengths, tags of up to four bytes as one integer (0xBF36).
+
+Parsing keeps the exact bytes of each object (``raw``), because signatures are verified over what was received.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from esim_bench.errors import CodecError
+
+MAX_TAG_BYTES = 4
+MAX_DEPTH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Tlv:
+    """One TLV object: tag as an integer of its bytes, value, and the exact bytes of the whole object."""
+
+    tag: int
+    value: bytes
+    raw: bytes
+    offset: int = 0
+    """Where ``raw`` starts in the data that was parsed."""
+
+    @property
+    def constructed(self) -> bool:
+        """Tell whether the value is a list of TLVs (bit 6 of the first tag byte)."""
+        return bool(tag_bytes(self.tag)[0] & 0x20)
+
+    @property
+    def header_length(self) -> int:
+        """Return the number of tag and length bytes."""
+        return len(self.raw) - len(self.value)
+
+    def children(self) -> list[Tlv]:
+        """Parse the value as a list of TLVs. Raises CodecError."""
+        return parse_all(self.value, f"in {self.tag:X}")
+
+    def find(self, *path: int) -> Tlv | None:
+        """Return the first object down a path of tags, or None."""
+        found = self
+        for tag in path:
+            child = next((child for child in found.children() if child.tag == tag), None)
+            if child is None:
+                return None
+            found = child
+        return found
+
+    def get(self, *path: int) -> Tlv:
+        """Return the first object down a path of tags. Raises CodecError when it is missing."""
+        found = self.find(*path)
+        if found is None:
+            raise CodecError(f"missing member in {self.tag:X}", expected="/".join(f"{tag:X}" for tag in path))
+        return found
+
+
+def tag_bytes(tag: int) -> bytes:
+    """Return the bytes of a tag."""
+    return tag.to_bytes((tag.bit_length() + 7) // 8 or 1, "big")
+
+
+def length_bytes(length: int) -> bytes:
+    """Return a definite length in its shortest (DER) form."""
+    if length < 0x80:
+        return bytes((length,))
+    size = (length.bit_length() + 7) // 8
+    return bytes((0x80 | size,)) + length.to_bytes(size, "big")
+
+
+def encode(tag: int, *values: bytes) -> bytes:
+    """Encode one object; several values are concatenated."""
+    value = values[0] if len(values) == 1 else b"".join(values)
+    return tag_bytes(tag) + length_bytes(len(value)) + value
+
+
+def parse_header(data: bytes, offset: int = 0, where: str = "") -> tuple[int, int, int]:
+    """Read tag and length at ``offset``: (tag, value length, offset of the value). Raises CodecError."""
+    place = f"TLV at byte {offset}" + (f" {where}" if where else "")
+    end = len(data)
+    if offset >= end:
+        raise CodecError("truncated", where=place, expected="a tag", found="the end of the data")
+    start = offset
+    first = data[offset]
+    offset += 1
+    if first & 0x1F == 0x1F:
+        while True:
+            if offset >= end:
+                raise CodecError("truncated tag", where=place, expected="another tag byte", found="the end of the data")
+            byte = data[offset]
+            offset += 1
+            if offset - start > MAX_TAG_BYTES:
+                raise CodecError("tag too long", where=place, expected=f"at most {MAX_TAG_BYTES} bytes")
+            if not byte & 0x80:
+                break
+    tag = int.from_bytes(data[start:offset], "big")
+    if offset >= end:
+        raise CodecError("truncated", where=place, expected=f"a length after tag {tag:X}", found="the end of the data")
+    length = data[offset]
+    offset += 1
+    if length & 0x80:
+        size = length & 0x7F
+        if size == 0:
+            raise CodecError("indefinite length", where=place, expected="a definite length", found="80")
+        if size > 4:
+            raise CodecError("length too long", where=place, expected="at most 4 length bytes", found=size)
+        if offset + size > end:
+            raise CodecError("truncated length", where=place, expected=f"{size} length bytes", found=end - offset)
+        length = int.from_bytes(data[offset : offset + size], "big")
+        offset += size
+    return tag, length, offset
+
+
+def parse_prefix(data: bytes, offset: int = 0, where: str = "") -> Tlv:
+    """Parse the one object that starts at ``offset``; more bytes may follow. Raises CodecError."""
+    tag, length, body = parse_header(data, offset, where)
+    if body + length > len(data):
+        raise CodecError(
+            f"truncated value of tag {tag:X}",
+            where=f"TLV at byte {offset}" + (f" {where}" if where else ""),
+            expected=f"{length} bytes",
+            found=f"{len(data) - body}",
+        )
+    end = body + length
+    return Tlv(tag, bytes(data[body:end]), bytes(data[offset:end]), offset)
+
+
+def parse(data: bytes, where: str = "") -> Tlv:
+    """Parse exactly one object. Raises CodecError, also when bytes follow it."""
+    tlv = parse_prefix(data, 0, where)
+    if len(tlv.raw) != len(data):
+        raise CodecError(
+            f"{len(data) - len(tlv.raw)} bytes after the end of tag {tlv.tag:X}",
+            where=where or None,
+            expected=f"{len(tlv.raw)} bytes in all",
+            found=len(data),
+        )
+    return tlv
+
+
+def parse_all(data: bytes, where: str = "") -> list[Tlv]:
+    """Parse a concatenation of objects. Raises CodecError."""
+    return list(iterate(data, where))
+
+
+def iterate(data: bytes, where: str = "") -> Iterator[Tlv]:
+    """Yield the objects of a concatenation one by one. Raises CodecError where the next one is malformed."""
+    offset = 0
+    while offset < len(data):
+        tlv = parse_prefix(data, offset, where)
+        yield tlv
+        offset += len(tlv.raw)
