@@ -1,0 +1,1 @@
+"""Signatures, key agreement, BSP, certificates and their roles. Pure; randomness comes in through a port."""

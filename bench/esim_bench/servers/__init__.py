@@ -1,0 +1,1 @@
+"""The network side of RSP: async ASGI apps, called directly or on a socket."""
