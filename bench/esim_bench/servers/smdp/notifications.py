@@ -1,0 +1,169 @@
+"""Notifications at the SM-DP+: received, verified, kept once, and what they say of a profile (SGP.22 3.5, 5.6.4)."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Final
+
+from esim_bench.codec import tlv
+from esim_bench.codec.tlv import Tlv
+from esim_bench.crypto.certificates import Certificate, Role
+from esim_bench.errors import CodecError
+from esim_bench.servers.smdp import status
+from esim_bench.servers.smdp.credentials import SmdpCredentials
+from esim_bench.servers.smdp.messages import SIGNATURE, bit, expect, integer
+from esim_bench.servers.smdp.orders import Orders, is_closed
+from esim_bench.servers.smdp.status import StatusError
+from esim_bench.servers.smdp.store import NotificationRecord, OrderState, SmdpStore, Transaction
+from esim_bench.servers.smdp.verify import load_certificate, verify_chain, verify_signature
+
+OPERATIONS: Final = ("install", "enable", "disable", "delete")
+STATES: Final = {
+    "enable": OrderState.ENABLED,
+    "disable": OrderState.DISABLED,
+    "delete": OrderState.DELETED,
+}
+ERROR_REASONS: Final = {
+    1: "incorrectInputValues",
+    2: "invalidSignature",
+    3: "invalidTransactionId",
+    4: "unsupportedCrtValues",
+    5: "unsupportedRemoteOperationType",
+    6: "unsupportedProfileClass",
+    7: "scp03tStructureError",
+    8: "scp03tSecurityError",
+    9: "iccidAlreadyExists",
+    10: "insufficientMemory",
+    11: "interruption",
+    12: "peProcessingError",
+    13: "dataMismatch",
+    14: "invalidNaaKey",
+    15: "pprNotAllowed",
+    127: "unknownError",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """NotificationMetadata, BF2F (SGP.22 5.7.9)."""
+
+    seq: int
+    operation: str
+    iccid: bytes | None
+
+
+class Notifications:
+    """Takes what eUICCs tell about their profiles.
+
+    There is no status code to answer with (HTTP 204 whatever it says): what does not verify is kept and marked, and
+    changes nothing.
+    """
+
+    def __init__(self, credentials: SmdpCredentials, store: SmdpStore, orders: Orders) -> None:
+        self._credentials = credentials
+        self._store = store
+        self._orders = orders
+
+    def take(self, raw: bytes, now_ns: int) -> tuple[NotificationRecord, Transaction | None]:
+        """Verify and keep a PendingNotification; also return the transaction that a verified install result ends.
+
+        A repeated one changes nothing. Raises CodecError for bytes that are no notification.
+        """
+        notification = tlv.parse(raw, "pendingNotification")
+        if notification.tag == 0xBF37:
+            return self._installation(notification, now_ns)
+        expect(notification, 0x30, "pendingNotification")
+        return self._other(notification, now_ns), None
+
+    # ------------------------------------------------------------------------ ProfileInstallationResult, SGP.22 2.5.6
+
+    def _installation(self, result: Tlv, now_ns: int) -> tuple[NotificationRecord, Transaction | None]:
+        data, signature = result.get(0xBF27), result.get(SIGNATURE)
+        head = _head(data.get(0xBF2F))
+        oid = data.get(0x06)
+        error, outcome = _final_result(data.get(0xA2))
+        transaction = self._store.find_transaction(data.get(0x80).value)
+        try:
+            if transaction is None:
+                raise StatusError(status.UNKNOWN_TRANSACTION)
+            verify_signature(Certificate.load(transaction.euicc_certificate), signature, data.raw)
+            if oid.raw != transaction.smdp_oid:
+                raise StatusError(status.WRONG_OID)
+            order = self._store.order(transaction.order_id)
+            if head.iccid is not None and head.iccid != self._store.package(order.package).iccid:
+                raise StatusError(status.EUICC_NOT_VERIFIED, "the result is about another ICCID")
+        except StatusError as exc:
+            return self._keep(result.raw, head, None, now_ns, refused=str(exc))[0], None
+        with self._store.transaction():
+            record, new = self._keep(result.raw, head, transaction.eid, now_ns, detail=outcome)
+            download = self._store.download(order.id, transaction.eid)
+            if new and head.seq > download.last_seq:
+                self._orders.finished(order, download, transaction.transaction_id, head.seq, error)
+        return record, transaction
+
+    # -------------------------------------------------------------------------- OtherSignedNotification, SGP.22 5.7.10
+
+    def _other(self, notification: Tlv, now_ns: int) -> NotificationRecord:
+        members = notification.children()
+        if [member.tag for member in members[:4]] != [0xBF2F, SIGNATURE, 0x30, 0x30]:
+            found = " ".join(f"{member.tag:X}" for member in members) or "none"
+            raise CodecError("wrong members", where="otherSignedNotification", expected="BF2F 5F37 30 30", found=found)
+        data, signature, euicc_certificate, eum_certificate = members[:4]
+        head = _head(data)
+        try:
+            eum = load_certificate(eum_certificate.raw, Role.EUM)
+            branch = self._credentials.find(eum.authority_key_id)
+            if branch is None:
+                raise StatusError(status.UNKNOWN_CI)
+            euicc = verify_chain(load_certificate(euicc_certificate.raw, Role.EUICC), eum, branch.ci, now_ns)
+            verify_signature(euicc.certificate, signature, data.raw)
+        except StatusError as exc:
+            return self._keep(notification.raw, head, None, now_ns, refused=str(exc))[0]
+        with self._store.transaction():
+            record, new = self._keep(notification.raw, head, euicc.eid, now_ns)
+            if new and head.iccid is not None and head.operation in STATES:
+                self._moved(euicc.eid, head.iccid, head.seq, STATES[head.operation])
+        return record
+
+    def _moved(self, eid: bytes, iccid: bytes, seq: int, state: OrderState) -> None:
+        """Note a profile's new state at its last download, unless a later notification was here before."""
+        installed = [item for item in self._store.downloads(eid=eid, iccid=iccid) if is_closed(item.state)]
+        if installed:
+            download = max(installed, key=lambda item: item.last_seq)
+            if seq > download.last_seq:
+                self._orders.set_state(self._store.order(download.order_id), replace(download, last_seq=seq), state)
+
+    def _keep(
+        self, raw: bytes, head: _Head, eid: bytes | None, now_ns: int, *, detail: str = "", refused: str | None = None
+    ) -> tuple[NotificationRecord, bool]:
+        record = NotificationRecord(
+            digest=hashlib.sha256(raw).hexdigest(),
+            raw=raw,
+            eid=eid,
+            seq=head.seq,
+            operation=head.operation,
+            iccid=head.iccid,
+            verified=refused is None,
+            detail=detail if refused is None else refused,
+            at_ns=now_ns,
+        )
+        return record, self._store.add_notification(record)
+
+
+def _head(metadata: Tlv) -> _Head:
+    events = metadata.get(0x81)
+    names = [name for number, name in enumerate(OPERATIONS) if bit(events.value[1:], number)]
+    if len(names) != 1:
+        raise CodecError("wrong notification event", expected="one event bit", found=events.value[:4].hex() or "none")
+    iccid = metadata.find(0x5A)
+    return _Head(integer(metadata.get(0x80), "seqNumber"), names[0], iccid.value if iccid else None)
+
+
+def _final_result(final: Tlv) -> tuple[int | None, str]:
+    """Return the error reason (None for success) and the result as text."""
+    if final.find(0xA0) is not None:
+        return None, "success"
+    error = final.get(0xA1)
+    command, reason = integer(error.get(0x80), "bppCommandId"), integer(error.get(0x81), "errorReason")
+    return reason, f"{ERROR_REASONS.get(reason, f'error {reason}')} in command {command}"

@@ -1,0 +1,101 @@
+"""The SM-DP+ of a test bench (SGP.22): ES9+ towards LPAs, orders and results towards the bench."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+
+from esim_bench.crypto.randomness import Randomness
+from esim_bench.servers.asgi import AsgiApp
+from esim_bench.servers.smdp.core import SmdpCore
+from esim_bench.servers.smdp.credentials import SmdpCredentials
+from esim_bench.servers.smdp.jsonbinding import json_app
+from esim_bench.servers.smdp.session import LIFETIME_NS, Fields
+from esim_bench.servers.smdp.store import Order, SmdpStore
+
+
+class Smdp:
+    """An SM-DP+. ``app`` is its ES9+ as an ASGI application, to be called directly or served over TLS.
+
+    ``credentials``: its keys and certificates under one or several CIs. ``randomness``: seeded, each session depends on
+    the eUICC's challenge alone. ``addresses``: its own host names, compared without case and port. ``now_ns``: the time
+    by which certificates, sessions and orders are judged, ns since 1970. ``random_keys``: protect profiles under random
+    keys (PPK) instead of session keys. ``executor``: one worker thread that runs the functions when they would hold up
+    a real event loop; None, as on the virtual loop: they run where they are called. Raises ConfigError.
+    """
+
+    def __init__(
+        self,
+        credentials: SmdpCredentials,
+        store: SmdpStore,
+        randomness: Randomness,
+        addresses: Sequence[str],
+        now_ns: Callable[[], int],
+        *,
+        session_lifetime_ns: int = LIFETIME_NS,
+        random_keys: bool = False,
+        executor: Executor | None = None,
+    ) -> None:
+        self._core = SmdpCore(
+            credentials,
+            store,
+            randomness,
+            addresses,
+            now_ns,
+            session_lifetime_ns=session_lifetime_ns,
+            random_keys=random_keys,
+        )
+        self.store = store
+        self._executor = executor
+        self.app: AsgiApp = json_app(self.handle)
+
+    async def handle(self, function: str, fields: Mapping[str, bytes | str]) -> Fields:
+        """Execute an ES9+ function: fields in, fields out, as described in :mod:`esim_bench.servers.smdp.core`.
+
+        Raises StatusError (an RspError, with the functionExecutionStatus) or CodecError for malformed fields.
+        """
+        if self._executor is None:
+            return self._core.handle(function, fields)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, self._core.handle, function, fields)
+
+    def release(
+        self,
+        upp: bytes,
+        metadata: bytes,
+        matching_id: str,
+        *,
+        eid: bytes | None = None,
+        confirmation_code: str | None = None,
+        test_order: bool = False,
+        released: bool = True,
+        expires_ns: int | None = None,
+        max_downloads: int = 10,
+        max_cc_failures: int = 3,
+        rebinding: bool = True,
+    ) -> Order:
+        """Have a profile ready for download.
+
+        ``upp``: the profile package (profile elements). ``metadata``: StoreMetadataRequest, BF25, of the same ICCID.
+        ``matching_id``: "" for a default order, found by EID. ``eid``: 16 bytes, the only eUICC that may have it.
+        ``test_order``: any number of eUICCs, again and again, in spite of the one ICCID. ``released`` False: prepared
+        only; release it with a second call. ``expires_ns``: ns since 1970. ``max_downloads``: attempts of an ordinary
+        order. ``rebinding`` False: a second binding only for the eUICC's same one-time key. The same order a second
+        time changes its settings and keeps its state.
+
+        Raises CodecError for a malformed package or metadata, ConfigError for a contradiction.
+        """
+        return self._core.orders.release(
+            upp,
+            metadata,
+            matching_id,
+            eid=eid,
+            confirmation_code=confirmation_code,
+            test_order=test_order,
+            released=released,
+            expires_ns=expires_ns,
+            max_downloads=max_downloads,
+            max_cc_failures=max_cc_failures,
+            rebinding=rebinding,
+        )

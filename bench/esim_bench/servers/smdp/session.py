@@ -1,0 +1,120 @@
+"""RSP sessions of an SM-DP+: one per TransactionID, in memory, each with an end of its own (SGP.22 3.1.3, 5.6)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, TypeAlias
+
+from esim_bench.servers.smdp.credentials import CiCredentials
+from esim_bench.servers.smdp.status import UNKNOWN_TRANSACTION, StatusError
+from esim_bench.servers.smdp.verify import Euicc
+
+Fields: TypeAlias = dict[str, bytes | str]
+
+LIFETIME_NS: Final = 600 * 1_000_000_000
+"""How long a session lives after its last successful step."""
+MAX_SESSIONS: Final = 4096
+"""More would let anybody fill the memory, since a session costs the client nothing: the oldest goes."""
+MAX_REMEMBERED: Final = 4096
+"""How many expired transactions are still told from unknown ones."""
+
+
+class Step(Enum):
+    """How far a session is."""
+
+    INITIATED = "initiated"
+    AUTHENTICATED = "authenticated"
+    """The eUICC is verified and an order is chosen: a package may be bound."""
+    BOUND = "bound"
+
+
+@dataclass(slots=True)
+class Session:
+    """One RSP session."""
+
+    transaction_id: bytes
+    credentials: CiCredentials
+    """The branch whose certificates the eUICC verifies."""
+    signing_ci: CiCredentials
+    """The branch whose CI the eUICC's own chain must end in (euiccCiPKIdToBeUsed)."""
+    server_address: str
+    euicc_challenge: bytes
+    server_challenge: bytes
+    expires_ns: int
+    step: Step = Step.INITIATED
+    euicc: Euicc | None = None
+    """Set once chain and signature were verified, also when no order was found."""
+    order_id: int | None = None
+    smdp_signature2: bytes = b""
+    """The whole TLV, 5F37: the eUICC's second signature covers it."""
+    answers: dict[str, tuple[bytes, Fields]] = field(default_factory=dict)
+    """Per function the last request's digest and its answer: a client that lost an answer may ask again."""
+
+    def answered(self, function: str, request: bytes) -> Fields | None:
+        """Return the answer that this very request got before, or None."""
+        digest, answer = self.answers.get(function, (b"", None))
+        return answer if digest == hashlib.sha256(request).digest() else None
+
+    def remember(self, function: str, request: bytes, answer: Mapping[str, bytes | str]) -> None:
+        """Keep an answer for repeated requests; bigger ones of earlier steps are dropped."""
+        self.answers = {function: (hashlib.sha256(request).digest(), dict(answer))}
+
+
+class Sessions:
+    """All sessions, by transaction id."""
+
+    def __init__(self, lifetime_ns: int = LIFETIME_NS) -> None:
+        self.lifetime_ns = lifetime_ns
+        self._live: OrderedDict[bytes, Session] = OrderedDict()
+        self._expired: OrderedDict[bytes, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def __contains__(self, transaction_id: bytes) -> bool:
+        return transaction_id in self._live or transaction_id in self._expired
+
+    def add(self, session: Session, now_ns: int) -> None:
+        """Keep a new session."""
+        for stale in [key for key, other in self._live.items() if other.expires_ns <= now_ns]:
+            self._expire(stale)
+        if len(self._live) >= MAX_SESSIONS:
+            self._expire(next(iter(self._live)))
+        self._live[session.transaction_id] = session
+
+    def get(self, transaction_id: bytes, now_ns: int) -> Session:
+        """Return a live session.
+
+        Raises StatusError 8.10.1/3.9: status ``Expired`` for one whose time ran out, ``Failed`` for an unknown one.
+        """
+        session = self._live.get(transaction_id)
+        if session is not None and session.expires_ns <= now_ns:
+            self._expire(transaction_id)
+            session = None
+        if session is None:
+            if transaction_id in self._expired:
+                raise StatusError(UNKNOWN_TRANSACTION, "the session has expired", status="Expired")
+            raise StatusError(UNKNOWN_TRANSACTION)
+        return session
+
+    def touch(self, session: Session, now_ns: int) -> None:
+        """Let a session live on after a successful step."""
+        session.expires_ns = now_ns + self.lifetime_ns
+
+    def end(self, session: Session) -> None:
+        """Forget a session: its transaction id is unknown from now on."""
+        self.forget(session.transaction_id)
+
+    def forget(self, transaction_id: bytes) -> None:
+        """Forget the session of a transaction id, if there is one."""
+        self._live.pop(transaction_id, None)
+
+    def _expire(self, transaction_id: bytes) -> None:
+        self._live.pop(transaction_id, None)
+        self._expired[transaction_id] = None
+        while len(self._expired) > MAX_REMEMBERED:
+            self._expired.popitem(last=False)
