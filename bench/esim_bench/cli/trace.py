@@ -1,0 +1,137 @@
+"""``esim-bench trace``: show, stats, export."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from esim_bench.cli.common import JsonOption, app
+from esim_bench.errors import ConfigError
+from esim_bench.events import ApduEvent
+from esim_bench.trace import show as rendering
+from esim_bench.trace.export import Format, export, write
+from esim_bench.trace.reader import Reader, Record
+from esim_bench.trace.stats import stats as statistics
+
+cli = app("Look into traces: every APDU of a slot, with its meaning.")
+
+File = Annotated[Path, typer.Argument(help="A trace (pcapng), or any pcap with GSMTAP SIM packets.")]
+
+
+@cli.command()
+def show(
+    file: File,
+    as_json: JsonOption = False,
+    apdu_only: Annotated[bool, typer.Option("--apdu-only", help="Leave out all but the APDUs.")] = False,
+    first: Annotated[int, typer.Option("--from", min=1, metavar="N", help="Number of the first record.")] = 1,
+    last: Annotated[int | None, typer.Option("--to", min=1, metavar="N", help="Number of the last record.")] = None,
+    grep: Annotated[str | None, typer.Option(help="Only records with this text in hex or meaning.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Print long APDUs in full.")] = False,
+) -> None:
+    """Print the records of a trace: number, time, kind, bytes, meaning."""
+    if last is not None and last < first:
+        raise ConfigError("empty range of records", expected=f"--to of {first} or more", found=last)
+    with Reader(file) as reader, quiet_pipe():
+        chosen = select(reader, first - 1, None if last is None else last - 1, apdu_only, grep)
+        if as_json:
+            head = json.dumps({"trace": str(file), "slots": list(reader.slots), "total": len(reader)})
+            sys.stdout.write(head[:-1] + ', "records": [')
+            for number, record in enumerate(chosen):
+                sys.stdout.write(("," if number else "") + "\n" + json.dumps(rendering.document(record)))
+            sys.stdout.write("\n]}\n")
+        else:
+            for record in chosen:
+                sys.stdout.write(encodable(rendering.line(record, full=full)) + "\n")
+        warn(reader)
+
+
+@cli.command()
+def stats(file: File, as_json: JsonOption = False) -> None:
+    """Count the functions of a trace and say how long they took."""
+    with Reader(file) as reader, quiet_pipe():
+        rows = statistics(reader)
+        if as_json:
+            document = {
+                "trace": str(file),
+                "records": len(reader),
+                "functions": [row.document() for row in rows],
+            }
+            sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        else:
+            table = Table(box=SIMPLE_HEAD)
+            table.add_column("function")
+            for column in ("count", "unfinished", "total ms", "median ms"):
+                table.add_column(column, justify="right")
+            for row in rows:
+                unfinished = str(row.unfinished or "")
+                table.add_row(row.function, str(row.count), unfinished, f"{row.total_ms:.1f}", f"{row.median_ms:.3f}")
+            Console().print(table)
+        warn(reader)
+
+
+@cli.command("export")
+def export_command(
+    file: File,
+    form: Annotated[Format, typer.Option("--format", help="The form of the copy.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The file to write; default: stdout.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a trace in another form. Secrets (PINs, AUTHENTICATE answers, matching ids) are always masked."""
+    if output is None:
+        if form is Format.PCAPNG or as_json:
+            raise ConfigError("no file to write to", expected="-o FILE", hint="only text forms can go to stdout")
+        with Reader(file) as reader, quiet_pipe():
+            write(reader, form, sys.stdout)
+            warn(reader)
+        return
+    count = export(file, form, output)
+    if as_json:
+        sys.stdout.write(json.dumps({"trace": str(file), "output": str(output), "records": count}) + "\n")
+    else:
+        typer.echo(f"{count} records to {output}", err=True)
+
+
+def select(reader: Reader, first: int, last: int | None, apdu_only: bool, grep: str | None) -> Iterator[Record]:
+    """Yield the records that were asked for."""
+    wanted = grep.casefold() if grep else None
+    for record in rendering.annotated(reader, first, last):
+        if apdu_only and not isinstance(record.event, ApduEvent):
+            continue
+        if wanted and wanted not in f"{rendering.hex_of(record)} {record.comment}".casefold():
+            continue
+        yield record
+
+
+def warn(reader: Reader) -> None:
+    """Say on stderr what of the file could not be read."""
+    if reader.damage is not None:
+        typer.echo(f"{reader.path}: damaged: {reader.damage}; nothing after it was read", err=True)
+    elif reader.torn:
+        typer.echo(f"{reader.path}: {reader.torn} bytes of an unfinished record at the end", err=True)
+
+
+def encodable(text: str) -> str:
+    """Return text that the terminal's encoding can show."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+@contextmanager
+def quiet_pipe() -> Iterator[None]:
+    """End quietly when the reader of our output (``head``, a pager) has gone."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit, and must not fail there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

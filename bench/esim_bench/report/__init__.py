@@ -1,0 +1,1 @@
+"""JUnit and other renderings of runs; reads store and journals only."""

@@ -1,0 +1,5 @@
+"""Run history (SQLite)."""
+
+from esim_bench.store.runs import RunStore
+
+__all__ = ["RunStore"]
