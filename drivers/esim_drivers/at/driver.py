@@ -1,0 +1,41 @@
+"""The driver ``at``: a modem on a serial port, and the card behind it: ``modem = { driver = "at", port = ... }``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from esim_bench.data import Dialect
+from esim_bench.errors import ConfigError
+from esim_bench.ports import CardLink, DriverContext, ModemLink
+from esim_drivers.at.card import AtCard
+from esim_drivers.at.modem import AtModem
+from esim_drivers.at.serial_link import SerialLink, check_port_name
+
+KEYS = ("port", "baud")
+_BAUD = 115200
+
+
+class AtDriver:
+    """A ModemDriver."""
+
+    def open_modem(self, spec: Mapping[str, Any], context: DriverContext) -> tuple[ModemLink, CardLink]:
+        """Make the modem and its card; the port is opened when it is first used. Raises ConfigError."""
+        where = f"slot {context.slot}: modem"
+        for key in spec:
+            if key not in KEYS:
+                raise ConfigError("unknown key", where=where, expected=f"one of {', '.join(KEYS)}", found=repr(key))
+        dialect = context.dialect
+        if not isinstance(dialect, Dialect):
+            raise ConfigError(
+                "which module is it?", where=where, expected='module = "..." in the slot', hint="see hw/modules"
+            )
+        port = check_port_name(spec.get("port"))
+        baud = spec.get("baud", dialect.at.baud or _BAUD)
+        if not isinstance(baud, int) or isinstance(baud, bool):
+            raise ConfigError("unusable speed", where=where, expected="a number, as 115200", found=repr(baud))
+        modem = AtModem(lambda: SerialLink(port, baud=baud), dialect, context.sink)
+        return modem, AtCard(modem, context.sink)
+
+
+driver = AtDriver()

@@ -1,0 +1,165 @@
+"""A ByteLink over a serial device: a non-blocking descriptor on the loop, never a blocking read.
+
+Ports are named by where they are plugged in, ``usb:1-1.3:1.2`` (bus and ports, configuration, interface), or by a path;
+ttyUSB numbers move after each reset of a modem, so names are resolved at each opening.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import termios
+import tty
+from collections.abc import Callable
+from pathlib import Path
+
+from esim_bench.errors import ConfigError, TransportError
+
+_USB = re.compile(r"^usb:(\d+-\d+(?:\.\d+)*:\d+\.\d+)$")
+_READ_SIZE = 4096
+_MOST_UNSENT = 64 * 1024
+
+
+def check_port_name(name: object) -> str:
+    """Return a port's name. Raises ConfigError unless it is a path or ``usb:...``."""
+    if isinstance(name, str) and (_USB.match(name) or name.startswith("/")):
+        return name
+    raise ConfigError(
+        "not the name of a serial port", expected="usb:1-1.3:1.2 (where it is plugged in) or a path", found=repr(name)
+    )
+
+
+def resolve_port(name: str, *, devices: Path = Path("/sys/bus/usb/devices")) -> str:
+    """Return the path of a port as it is called now. Raises TransportError when nothing is plugged in there."""
+    found = _USB.match(name)
+    if found is None:
+        return name
+    interface = devices / found[1]
+    for entry in sorted(interface.glob("tty*")) + sorted(interface.glob("tty/tty*")):
+        if entry.name != "tty":
+            return f"/dev/{entry.name}"
+    missing = "no such USB interface" if not interface.exists() else "no tty on this USB interface"
+    raise TransportError(missing, where=name, hint="is the modem on and plugged in there? rack discover lists ports")
+
+
+class SerialLink:
+    """An open serial port, ours alone. Made inside a running loop. Raises TransportError when it can't be opened."""
+
+    def __init__(self, name: str, *, baud: int = 115200) -> None:
+        self._path = resolve_port(name)
+        self._on_data: Callable[[bytes], None] = lambda data: None
+        self._on_lost: Callable[[Exception | None], None] = lambda reason: None
+        self._unsent = bytearray()
+        self._loop = asyncio.get_running_loop()
+        self._fd = _open(self._path, baud)
+        self._loop.add_reader(self._fd, self._readable)
+
+    def set_receiver(self, on_data: Callable[[bytes], None], on_lost: Callable[[Exception | None], None]) -> None:
+        """Say who hears of received bytes and of the loss of the link."""
+        self._on_data, self._on_lost = on_data, on_lost
+
+    def write(self, data: bytes) -> None:
+        """Send bytes; what the port does not take at once goes out later. Raises TransportError when it is lost."""
+        if self._fd < 0:
+            raise TransportError("the serial port is closed", where=self._path)
+        if len(self._unsent) + len(data) > _MOST_UNSENT:
+            raise TransportError(
+                "the serial port takes nothing", where=self._path, hint="flow control, or a dead modem"
+            )
+        self._unsent += data
+        self._writable()
+
+    def close(self) -> None:
+        """Close the port; never raises."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self._loop.remove_reader(fd)
+            self._loop.remove_writer(fd)
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    def _readable(self) -> None:
+        try:
+            data = os.read(self._fd, _READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError as exc:
+            self._lose(exc)
+            return
+        if data:
+            self._on_data(data)
+        else:
+            self._lose(None)
+
+    def _writable(self) -> None:
+        try:
+            sent = os.write(self._fd, self._unsent)
+        except BlockingIOError:
+            sent = 0
+        except OSError as exc:
+            self._lose(exc)
+            return
+        del self._unsent[:sent]
+        if self._unsent:
+            self._loop.add_writer(self._fd, self._writable)
+        else:
+            self._loop.remove_writer(self._fd)
+
+    def _lose(self, reason: OSError | None) -> None:
+        self.close()
+        text = reason.strerror if reason is not None else "end of file"
+        self._on_lost(TransportError(f"the serial port vanished: {text}", where=self._path))
+
+
+def _open(path: str, baud: int) -> int:
+    speed = getattr(termios, f"B{baud}", None)
+    if speed is None:
+        raise ConfigError("unusable speed", where=path, expected="a usual one, as 115200", found=baud)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as exc:
+        raise _refused(path, exc) from exc
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.ioctl(fd, termios.TIOCEXCL)
+        tty.setraw(fd)
+        settings = termios.tcgetattr(fd)
+        settings[2] |= termios.CLOCAL | termios.CREAD
+        settings[4] = settings[5] = speed
+        termios.tcsetattr(fd, termios.TCSANOW, settings)
+        termios.tcflush(fd, termios.TCIFLUSH)
+    except (OSError, termios.error) as exc:
+        os.close(fd)
+        raise _refused(path, exc) from exc
+    return fd
+
+
+def _refused(path: str, exc: Exception) -> TransportError:
+    number = exc.args[0] if exc.args else None
+    hint = None
+    if number in (errno.EBUSY, errno.EAGAIN):
+        holders = ", ".join(_holders(path)) or "another program"
+        hint = f"held by {holders}; ModemManager is told to keep off by a udev rule"
+    elif number == errno.EACCES:
+        hint = "become a member of the group dialout, and log in again"
+    elif number in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
+        hint = "is the modem on and plugged in?"
+    elif number == errno.ENOTTY:
+        hint = "this is not a serial port"
+    text = exc.args[1] if len(exc.args) > 1 else str(exc)
+    return TransportError(f"cannot open the serial port: {text}", where=path, hint=hint)
+
+
+def _holders(path: str) -> list[str]:
+    """Name the processes that have a port open, as far as /proc lets us see."""
+    real = os.path.realpath(path)
+    found = []
+    for process in sorted(Path("/proc").glob("[0-9]*")):
+        with contextlib.suppress(OSError):
+            if any(os.path.realpath(fd) == real for fd in (process / "fd").iterdir()):
+                found.append(f"{(process / 'comm').read_text().strip()} (pid {process.name})")
+    return found

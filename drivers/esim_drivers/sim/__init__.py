@@ -1,0 +1,1 @@
+"""Sans-IO simulated devices, and the hosts that give them time and delivery."""

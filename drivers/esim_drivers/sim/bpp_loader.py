@@ -1,0 +1,491 @@
+"""ES10b.LoadBoundProfilePackage (SGP.22 5.7.6, 5.5, 2.5.3): one load, from InitialiseSecureChannel to the result.
+
+The BPP is taken as a stream of TLVs, in whatever grouping the segments come, as long as none is cut: the chains of
+SGP.22 2.5.5, whole sequences in one chain, or all of it. Everything that an installation writes belongs to one
+transaction, which commits together with the ProfileInstallationResult. Before it opens, ``euicc/installing`` is
+written: a card that finds this record after a reset knows that it was interrupted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from esim_bench.codec.es10 import Tag
+from esim_bench.codec.identifiers import swap_nibbles
+from esim_bench.codec.tlv import Tlv, encode, parse, parse_header
+from esim_bench.crypto.agreement import shared_secret
+from esim_bench.crypto.bsp import KEY_LENGTH, KEY_TYPE_AES, Bsp, BspSecurityError, SessionKeys, session_keys
+from esim_bench.crypto.identity import SigningIdentity
+from esim_bench.crypto.keys import curve_of, from_point, point
+from esim_bench.errors import CodecError, CryptoError
+from esim_drivers.sim import der
+from esim_drivers.sim.euicc import SIGNATURE, Euicc
+from esim_drivers.sim.installer import PeError, ProfileInstaller
+from esim_drivers.sim.notifications import Notifications, notification_metadata
+from esim_drivers.sim.nvm import LongTransaction
+from esim_drivers.sim.pe_data import PeStatus
+from esim_drivers.sim.policy import may_install
+from esim_drivers.sim.profile_metadata import Event, ProfileClass, ProfileMetadata
+from esim_drivers.sim.registry import Registry
+from esim_drivers.sim.rsp_session import Prepared, one_time_key_slot
+
+INSTALLING_KEY = "euicc/installing"
+MAX_PROTECTED = 16 * 1024
+"""Bytes of the largest protected TLV that is taken; the standard's senders keep to 1020."""
+
+_INITIALISE = 0xBF23
+_CONFIGURE = 0xBF24
+_REPLACE_KEYS = 0xBF26
+_RESULT = 0xBF37
+_RESULT_DATA = 0xBF27
+_ONE_TIME_KEY = 0x5F49
+_DP_DATA = 0xB8
+_MAX_DP_DATA = 128
+_HEADER_ELEMENT = 0xA0
+_END_ELEMENT = 0xAA
+_LONGEST_TLV_HEADER = 9
+
+
+class Command(IntEnum):
+    """BppCommandId (SGP.22, ASN.1)."""
+
+    INITIALISE_SECURE_CHANNEL = 0
+    CONFIGURE_ISDP = 1
+    STORE_METADATA = 2
+    STORE_METADATA2 = 3
+    REPLACE_SESSION_KEYS = 4
+    LOAD_PROFILE_ELEMENTS = 5
+
+
+class Reason(IntEnum):
+    """ErrorReason (SGP.22, ASN.1)."""
+
+    INCORRECT_INPUT_VALUES = 1
+    INVALID_SIGNATURE = 2
+    INVALID_TRANSACTION_ID = 3
+    UNSUPPORTED_CRT_VALUES = 4
+    UNSUPPORTED_REMOTE_OPERATION_TYPE = 5
+    UNSUPPORTED_PROFILE_CLASS = 6
+    SCP03T_STRUCTURE_ERROR = 7
+    SCP03T_SECURITY_ERROR = 8
+    ICCID_ALREADY_EXISTS = 9
+    INSUFFICIENT_MEMORY = 10
+    INTERRUPTION = 11
+    PE_PROCESSING_ERROR = 12
+    DATA_MISMATCH = 13
+    INVALID_NAA_KEY = 14
+    PPR_NOT_ALLOWED = 15
+    UNKNOWN_ERROR = 127
+
+
+class LoadError(Exception):
+    """The load fails: reason, and PEStatus where a profile element is at fault."""
+
+    def __init__(self, reason: Reason, sima_response: bytes | None = None) -> None:
+        super().__init__(reason.name)
+        self.reason = reason
+        self.sima_response = sima_response
+
+
+@dataclass(frozen=True, slots=True)
+class _Sequence:
+    """One container of the BPP: its tag, the tag of its members, the command that its content is."""
+
+    tag: int
+    member: int
+    command: Command
+    optional: bool = False
+
+
+_SEQUENCES = (
+    _Sequence(0xA0, 0x87, Command.CONFIGURE_ISDP),
+    _Sequence(0xA1, 0x88, Command.STORE_METADATA),
+    _Sequence(0xA2, 0x87, Command.REPLACE_SESSION_KEYS, optional=True),
+    _Sequence(0xA3, 0x86, Command.LOAD_PROFILE_ELEMENTS),
+)
+SEGMENT_TAGS = frozenset((Tag.LOAD_BOUND_PROFILE_PACKAGE, 0xA0, 0xA1, 0xA2, 0xA3, 0x86, 0x87, 0x88))
+"""First tags of a segment of a BPP."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Who is told how the installation ended; kept in the NVM while it runs."""
+
+    transaction_id: bytes
+    smdp_oid: bytes
+    """The whole TLV 06."""
+    address: str
+    issuer: bytes
+
+    def encode(self) -> bytes:
+        return encode(
+            0x30,
+            encode(0x80, self.transaction_id),
+            self.smdp_oid,
+            der.text(0x0C, self.address),
+            encode(0x04, self.issuer),
+        )
+
+    @classmethod
+    def parse(cls, data: bytes) -> _Order:
+        record = parse(data, INSTALLING_KEY)
+        return cls(
+            record.get(0x80).value, record.get(0x06).raw, der.read_text(record.get(0x0C), 255), record.get(0x04).value
+        )
+
+
+class BppLoader:
+    """One load. ``feed`` takes segment after segment and returns the ProfileInstallationResult when it is over."""
+
+    def __init__(self, euicc: Euicc, notifications: Notifications, prepared: Prepared) -> None:
+        self._euicc = euicc
+        self._notifications = notifications
+        self._registry = Registry(euicc.nvm)
+        self._prepared = prepared
+        server = prepared.server
+        self._order = _Order(
+            server.transaction_id, der.oid(0x06, server.smdp_oid), server.address, server.signing.ci_key_id
+        )
+        self._transaction: LongTransaction | None = None
+        self._command = Command.INITIALISE_SECURE_CHANNEL
+        self._left = -1
+        """Bytes of the BPP still to come; -1 before its header."""
+        self._next = 0
+        """Index of the sequence that is open or comes next."""
+        self._sequence_left: int | None = None
+        self._plain = bytearray()
+        """Decrypted bytes that no whole object has been made of."""
+        self._bsp: Bsp | None = None
+        self._aid = b""
+        self._dp_data: bytes | None = None
+        self._metadata: ProfileMetadata | None = None
+        self._installer: ProfileInstaller | None = None
+        self._first_element = True
+        self._ended = False
+
+    # ------------------------------------------------------------------------------------------------ life
+
+    def feed(self, segment: bytes) -> bytes | None:
+        """Take one STORE DATA chain; return BF37 when the load is over, well or not."""
+        try:
+            self._take(segment)
+            if self._left == 0:
+                return self._succeed()
+        except LoadError as error:
+            return self._fail(error.reason, error.sima_response)
+        return None
+
+    def interrupt(self) -> None:
+        """End an unfinished load because the eUICC has to do something else: nothing of it stays but its result."""
+        self._fail(Reason.INTERRUPTION, None)
+
+    def discard(self) -> None:
+        """End an unfinished load without a result: the session was cancelled, and the SM-DP+ is told by that."""
+        self._roll_back()
+        self._euicc.nvm.delete(INSTALLING_KEY)
+
+    def _roll_back(self) -> None:
+        if self._transaction is not None:
+            self._transaction.rollback()
+            self._transaction = None
+
+    def _fail(self, reason: Reason, sima_response: bytes | None) -> bytes:
+        self._roll_back()
+        iccid = self._metadata.iccid if self._metadata is not None else None
+        return _store_failure(
+            self._euicc, self._notifications, self._order, self._command, reason, sima_response, iccid
+        )
+
+    def _succeed(self) -> bytes:
+        if self._next != len(_SEQUENCES) or self._transaction is None or self._metadata is None:
+            raise LoadError(Reason.SCP03T_STRUCTURE_ERROR)
+        nvm = self._euicc.nvm
+        signing = self._prepared.server.signing
+        iccid = self._metadata.iccid
+        final = encode(0xA0, encode(0x4F, self._aid), encode(0x04, euicc_response(PeStatus.OK)))
+        with nvm.within(self._transaction):
+            self._registry.add(self._aid, self._metadata, issuer=self._order.issuer, dp_data=self._dp_data)
+            result = self._notifications.add(
+                lambda number: _result(self._euicc, signing, self._order, number, iccid, final)
+            )
+            nvm.delete(INSTALLING_KEY)
+        self._transaction.commit()
+        return result
+
+    # ------------------------------------------------------------------------------------------------ stream
+
+    def _take(self, segment: bytes) -> None:
+        offset = 0
+        while offset < len(segment):
+            try:
+                tag, length, body = parse_header(segment, offset)
+            except CodecError as exc:
+                raise LoadError(self._malformed()) from exc
+            if self._left < 0:
+                self._open_package(tag, length)
+                offset = body
+                continue
+            if self._bsp is not None and self._sequence_left is None:
+                self._open_sequence(tag, length, body - offset)
+                offset = body
+                continue
+            end = body + length
+            if end > len(segment) or end - offset > self._left:
+                raise LoadError(self._malformed())
+            self._left -= end - offset
+            whole = Tlv(tag, segment[body:end], segment[offset:end])
+            if self._bsp is None:
+                self._initialise(whole)
+            else:
+                self._member(whole)
+            offset = end
+
+    def _malformed(self) -> Reason:
+        return Reason.INCORRECT_INPUT_VALUES if self._bsp is None else Reason.SCP03T_STRUCTURE_ERROR
+
+    def _open_package(self, tag: int, length: int) -> None:
+        if tag != Tag.LOAD_BOUND_PROFILE_PACKAGE or length == 0:
+            raise LoadError(Reason.INCORRECT_INPUT_VALUES)
+        self._left = length
+
+    def _open_sequence(self, tag: int, length: int, header: int) -> None:
+        while self._next < len(_SEQUENCES) and _SEQUENCES[self._next].optional and _SEQUENCES[self._next].tag != tag:
+            self._next += 1
+        if self._next == len(_SEQUENCES):
+            raise LoadError(Reason.SCP03T_STRUCTURE_ERROR)
+        self._command = _SEQUENCES[self._next].command
+        if _SEQUENCES[self._next].tag != tag or header + length > self._left or length == 0:
+            raise LoadError(Reason.SCP03T_STRUCTURE_ERROR)
+        self._left -= header
+        self._sequence_left = length
+
+    def _member(self, member: Tlv) -> None:
+        sequence = _SEQUENCES[self._next]
+        if self._bsp is None or self._sequence_left is None:
+            raise LoadError(Reason.SCP03T_STRUCTURE_ERROR)
+        size = len(member.raw)
+        if member.tag != sequence.member or size > self._sequence_left or size > MAX_PROTECTED:
+            raise LoadError(Reason.SCP03T_STRUCTURE_ERROR)
+        try:
+            self._plain += self._bsp.unprotect(member.raw)
+        except BspSecurityError as exc:
+            raise LoadError(Reason.SCP03T_SECURITY_ERROR) from exc
+        except CodecError as exc:
+            raise LoadError(Reason.SCP03T_STRUCTURE_ERROR) from exc
+        self._sequence_left -= size
+        if sequence.command is Command.LOAD_PROFILE_ELEMENTS:
+            self._install()
+        if self._sequence_left == 0:
+            self._close_sequence(sequence.command)
+            self._sequence_left = None
+            self._next += 1
+
+    def _close_sequence(self, command: Command) -> None:
+        if command is Command.LOAD_PROFILE_ELEMENTS:
+            self._finish_elements()
+            return
+        data = bytes(self._plain)
+        self._plain.clear()
+        try:
+            if command is Command.CONFIGURE_ISDP:
+                self._configure(parse(data, "ConfigureISDP"))
+            elif command is Command.STORE_METADATA:
+                self._store_metadata(data)
+            else:
+                self._replace_keys(parse(data, "ReplaceSessionKeys"))
+        except CodecError as exc:
+            raise LoadError(Reason.INCORRECT_INPUT_VALUES) from exc
+
+    # ------------------------------------------------------------------------------------------------ ES8+
+
+    def _initialise(self, request: Tlv) -> None:
+        """ES8+.InitialiseSecureChannel (SGP.22 5.5.1): check, agree on keys, and remember that an installation runs."""
+        try:
+            if request.tag != _INITIALISE:
+                raise CodecError("segment", expected="BF23", found=f"{request.tag:X}")
+            operation, transaction = request.get(0x82), request.get(0x80)
+            template, otpk = request.get(0xA6), request.get(_ONE_TIME_KEY)
+            signature = request.get(SIGNATURE)
+            host_id = template.get(0x84).value
+            key_type, key_length = template.get(0x80).value, template.get(0x81).value
+            remote_operation = der.read_integer(operation)
+        except CodecError as exc:
+            raise LoadError(Reason.INCORRECT_INPUT_VALUES) from exc
+        if remote_operation != 1:
+            raise LoadError(Reason.UNSUPPORTED_REMOTE_OPERATION_TYPE)
+        if transaction.value != self._order.transaction_id:
+            raise LoadError(Reason.INVALID_TRANSACTION_ID)
+        if key_type != bytes((KEY_TYPE_AES,)) or key_length != bytes((KEY_LENGTH,)) or not 1 <= len(host_id) <= 16:
+            raise LoadError(Reason.UNSUPPORTED_CRT_VALUES)
+        own_key = self._prepared.one_time_key
+        signed = operation.raw + transaction.raw + template.raw + otpk.raw + encode(_ONE_TIME_KEY, point(own_key))
+        try:
+            self._euicc.verify(self._prepared.pb_certificate.public_key, signature.value, signed)
+        except CryptoError as exc:
+            raise LoadError(Reason.INVALID_SIGNATURE) from exc
+        try:
+            secret = shared_secret(own_key, from_point(curve_of(own_key), otpk.value))
+        except CodecError as exc:
+            raise LoadError(Reason.INCORRECT_INPUT_VALUES) from exc
+        self._euicc.seconds += self._euicc.personality.key_seconds
+        nvm = self._euicc.nvm
+        with nvm.transaction():
+            nvm.put(INSTALLING_KEY, self._order.encode())
+            nvm.delete(one_time_key_slot(self._prepared.server.smdp_oid))
+        self._transaction = nvm.begin()
+        self._bsp = Bsp(session_keys(secret, host_id, self._euicc.identity.eid))
+        self._command = Command.CONFIGURE_ISDP
+
+    def _configure(self, request: Tlv) -> None:
+        """ES8+.ConfigureISDP (SGP.22 5.5.2)."""
+        if request.tag != _CONFIGURE:
+            raise CodecError("ConfigureISDP", expected="BF24", found=f"{request.tag:X}")
+        data = request.find(_DP_DATA)
+        if data is not None:
+            if len(data.raw) > _MAX_DP_DATA:
+                raise CodecError("dpProprietaryData", expected=f"at most {_MAX_DP_DATA} bytes", found=len(data.raw))
+            self._dp_data = data.raw
+        if len(self._registry.profiles()) >= self._euicc.personality.max_profiles:
+            raise LoadError(Reason.INSUFFICIENT_MEMORY)
+        self._aid = self._registry.free_aid()
+
+    def _store_metadata(self, data: bytes) -> None:
+        """ES8+.StoreMetadata (SGP.22 5.5.3)."""
+        metadata = ProfileMetadata.parse(data)
+        self._metadata = metadata
+        installed = self._registry.profiles()
+        supports_test = "testProfileSupport" in self._euicc.personality.rsp_capability
+        if metadata.profile_class is ProfileClass.TEST and not supports_test:
+            raise LoadError(Reason.UNSUPPORTED_PROFILE_CLASS)
+        if any(profile.metadata.iccid == metadata.iccid for profile in installed):
+            raise LoadError(Reason.ICCID_ALREADY_EXISTS)
+        if not may_install(metadata, installed):
+            raise LoadError(Reason.PPR_NOT_ALLOWED)
+
+    def _replace_keys(self, request: Tlv) -> None:
+        """ES8+.ReplaceSessionKeys (SGP.22 5.5.4)."""
+        if request.tag != _REPLACE_KEYS or self._bsp is None:
+            raise CodecError("ReplaceSessionKeys", expected="BF26", found=f"{request.tag:X}")
+        self._bsp.replace_keys(SessionKeys(*(request.get(tag).value for tag in (0x80, 0x81, 0x82))))
+
+    # ------------------------------------------------------------------------------------------------ elements
+
+    def _install(self) -> None:
+        """Install the profile elements that are whole by now (ES8+.LoadProfileElements, SGP.22 5.5.5)."""
+        done = 0
+        plain = bytes(self._plain)
+        while done < len(plain):
+            try:
+                tag, length, body = parse_header(plain, done)
+            except CodecError as exc:
+                if len(plain) - done < _LONGEST_TLV_HEADER:
+                    break
+                raise _bad_element(PeStatus.INVALID_REQUEST_FORMAT) from exc
+            if length > self._euicc.services.free_memory:
+                raise _bad_element(PeStatus.NOT_ENOUGH_MEMORY)
+            end = body + length
+            if end > len(plain):
+                break
+            self._element(tag, plain[done:end])
+            done = end
+        del self._plain[:done]
+
+    def _element(self, tag: int, raw: bytes) -> None:
+        if self._ended or self._transaction is None:
+            raise _bad_element(PeStatus.INVALID_REQUEST_FORMAT)
+        try:
+            with self._euicc.nvm.within(self._transaction):
+                if self._installer is None:
+                    self._installer = ProfileInstaller(self._euicc.nvm, self._aid, self._euicc.personality)
+                self._installer.element(raw)
+        except PeError as exc:
+            raise _bad_element(exc.status, exc.identification, exc.info, exc.offset) from exc
+        except CodecError as exc:
+            raise _bad_element(PeStatus.INVALID_REQUEST_FORMAT) from exc
+        if self._transaction.size > self._euicc.services.free_memory:
+            raise _bad_element(PeStatus.NOT_ENOUGH_MEMORY)
+        if self._first_element:
+            self._first_element = False
+            self._check_iccid(tag, raw)
+        self._ended = tag == _END_ELEMENT
+
+    def _check_iccid(self, tag: int, raw: bytes) -> None:
+        """The profile header has the ICCID as printed, the metadata as in EF.ICCID: nibbles swapped."""
+        if tag != _HEADER_ELEMENT:
+            raise _bad_element(PeStatus.INVALID_REQUEST_FORMAT)
+        iccid = parse(raw).find(0x83)
+        swapped = swap_nibbles(iccid.value) if iccid is not None else b""
+        if self._metadata is None or swapped != self._metadata.iccid:
+            raise LoadError(Reason.DATA_MISMATCH)
+
+    def _finish_elements(self) -> None:
+        if self._plain or not self._ended or self._installer is None or self._transaction is None:
+            raise _bad_element(PeStatus.INVALID_REQUEST_FORMAT)
+        try:
+            with self._euicc.nvm.within(self._transaction):
+                self._installer.finish()
+        except PeError as exc:
+            raise _bad_element(exc.status, exc.identification, exc.info, exc.offset) from exc
+
+
+def recover(euicc: Euicc, notifications: Notifications) -> None:
+    """Store the result of an installation that a reset or a loss of power interrupted, once (SGP.22 3.1.3.3)."""
+    record = euicc.nvm.get(INSTALLING_KEY)
+    if record is not None:
+        order = _Order.parse(record)
+        _store_failure(euicc, notifications, order, Command.LOAD_PROFILE_ELEMENTS, Reason.INTERRUPTION, None, None)
+
+
+def _store_failure(
+    euicc: Euicc,
+    notifications: Notifications,
+    order: _Order,
+    command: Command,
+    reason: Reason,
+    sima_response: bytes | None,
+    iccid: bytes | None,
+) -> bytes:
+    final = encode(
+        0xA1,
+        der.integer(0x80, command),
+        der.integer(0x81, reason),
+        encode(0x82, sima_response) if sima_response is not None else b"",
+    )
+    signing = euicc.signing(order.issuer)
+    with euicc.nvm.transaction():
+        result = notifications.add(lambda number: _result(euicc, signing, order, number, iccid, final))
+        euicc.nvm.delete(INSTALLING_KEY)
+    return result
+
+
+def _result(
+    euicc: Euicc, signing: SigningIdentity, order: _Order, number: int, iccid: bytes | None, final: bytes
+) -> bytes:
+    """Build a signed ProfileInstallationResult (SGP.22 2.5.6)."""
+    data = encode(
+        _RESULT_DATA,
+        encode(0x80, order.transaction_id),
+        notification_metadata(number, Event.INSTALL, order.address, iccid),
+        order.smdp_oid,
+        encode(0xA2, final),
+    )
+    return encode(_RESULT, data, euicc.sign(signing, data))
+
+
+def euicc_response(
+    status: int, identification: int | None = None, info: int | None = None, offset: int | None = None
+) -> bytes:
+    """Return an EUICCResponse (SAIP) with one PEStatus; a status other than ok also says that the rest was aborted."""
+    optional = ((0x81, identification), (0x82, info), (0x83, offset))
+    members = b"".join(der.integer(tag, value) for tag, value in optional if value is not None)
+    aborted = encode(0x81, b"") if status else b""
+    return encode(0x30, encode(0xA0, encode(0x30, der.integer(0x80, status), members)), aborted)
+
+
+def _bad_element(
+    status: int, identification: int | None = None, info: int | None = None, offset: int | None = None
+) -> LoadError:
+    full = status in (PeStatus.MEMORY_FAILURE, PeStatus.NOT_ENOUGH_MEMORY)
+    reason = Reason.INSUFFICIENT_MEMORY if full else Reason.PE_PROCESSING_ERROR
+    return LoadError(reason, euicc_response(status, identification, info, offset))

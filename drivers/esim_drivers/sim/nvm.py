@@ -1,0 +1,218 @@
+"""The one place where a simulated card keeps what must outlive its power: a journal of writes in transactions.
+
+Every put or delete is one write. Power may vanish between any two writes: then RAM goes, what a transaction had written
+without commit is rolled back at the next start, and what was committed is there, exactly.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+class PowerLost(Exception):
+    """The power vanished; the card is silent until it is powered on again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One entry of the journal. ``value`` None: the key was deleted."""
+
+    number: int
+    key: str
+    value: bytes | None
+    transaction: int
+
+
+class LongTransaction:
+    """A transaction that stays open across commands: made by ``Nvm.begin``, filled inside ``Nvm.within``.
+
+    It ends by ``commit`` or ``rollback``; a loss of power ends it too. Writes outside ``within`` are not part of it.
+    """
+
+    def __init__(self, nvm: Nvm, number: int, power_cycle: int) -> None:
+        self._nvm = nvm
+        self._power_cycle = power_cycle
+        self.number = number
+        self.pending: dict[str, bytes | None] = {}
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of keys and values that wait for the commit."""
+        return sum(len(key) + len(value) for key, value in self.pending.items() if value is not None)
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether it can still be committed: the power has not gone since ``begin``."""
+        return self._nvm.powered and self._power_cycle == self._nvm.power_cycles
+
+    def commit(self) -> None:
+        """Make all its writes last, together. Raises PowerLost when the power has gone since ``begin``."""
+        if not self.alive:
+            self.pending.clear()
+            raise PowerLost
+        self._nvm._apply(self.pending)
+
+    def rollback(self) -> None:
+        """Drop all its writes; never raises."""
+        self.pending.clear()
+
+
+class Nvm:
+    """Keys (text, ``/``-separated) to values (bytes), with transactions and a power cut before any chosen write."""
+
+    def __init__(self) -> None:
+        self._committed: dict[str, bytes] = {}
+        self._pending: dict[str, bytes | None] = {}
+        self._depth = 0
+        self._transaction = 0
+        self._next_transaction = 1
+        self.power_cycles = 0
+        """How often the power has been lost."""
+        self.powered = True
+        self.journal: list[Write] = []
+        """All writes of this power cycle and the ones before it, oldest first (also rolled back ones)."""
+        self.cut_before: int | None = None
+        """Lose the power instead of making the write of this number (the first write ever is number 0)."""
+
+    # ------------------------------------------------------------------------------------------------ reading
+
+    def get(self, key: str) -> bytes | None:
+        """Return the value, with the running transaction's own writes visible."""
+        if key in self._pending:
+            return self._pending[key]
+        return self._committed.get(key)
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """Return the keys that start with a prefix, sorted."""
+        found = {key for key in self._committed if key.startswith(prefix)}
+        for key, value in self._pending.items():
+            if key.startswith(prefix):
+                if value is None:
+                    found.discard(key)
+                else:
+                    found.add(key)
+        return sorted(found)
+
+    @property
+    def writes(self) -> int:
+        """Return the number of writes so far, which is the number of the next one."""
+        return len(self.journal)
+
+    @property
+    def used(self) -> int:
+        """Return the bytes of all committed values and keys: what a card reports as used."""
+        return sum(len(key) + len(value) for key, value in self._committed.items())
+
+    # ------------------------------------------------------------------------------------------------ writing
+
+    def put(self, key: str, value: bytes) -> None:
+        """Write one value. Outside a transaction it is committed at once. Raises PowerLost at the cut."""
+        self._write(key, bytes(value))
+
+    def delete(self, key: str) -> None:
+        """Delete one key (one write); deleting a key that is not there writes nothing."""
+        if self.get(key) is not None:
+            self._write(key, None)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit all writes inside together, or none: an exception rolls them back. Nested ones join the outer one.
+
+        A transaction that was open when the power went is over: whoever still holds it may leave it at any later time,
+        and nothing happens.
+        """
+        cycle = self.power_cycles
+        self._depth += 1
+        try:
+            yield
+        except BaseException:
+            if cycle == self.power_cycles:
+                self._depth -= 1
+                # A nested failure fails the whole: the outer transaction sees the same exception or rolls on by itself.
+                if self._depth == 0:
+                    self._pending.clear()
+            raise
+        if cycle == self.power_cycles:
+            self._depth -= 1
+            if self._depth == 0:
+                self._commit()
+
+    def begin(self) -> LongTransaction:
+        """Open a transaction that lives across commands; writes go into it inside ``within``."""
+        number, self._next_transaction = self._next_transaction, self._next_transaction + 1
+        return LongTransaction(self, number, self.power_cycles)
+
+    @contextmanager
+    def within(self, long: LongTransaction) -> Iterator[None]:
+        """Read and write inside an open transaction; afterwards it is still open, also after an exception.
+
+        Must not stand inside ``transaction``. Raises PowerLost when the power has gone since ``begin``.
+        """
+        if not long.alive:
+            raise PowerLost
+        saved = self._pending, self._depth, self._transaction
+        self._pending, self._depth, self._transaction = long.pending, 1, long.number
+        try:
+            yield
+        finally:
+            self._pending, self._depth, self._transaction = saved
+
+    def _write(self, key: str, value: bytes | None) -> None:
+        if not self.powered:
+            raise PowerLost
+        if self.cut_before is not None and self.writes >= self.cut_before:
+            self.cut_before = None
+            self.power_off()
+            raise PowerLost
+        self.journal.append(Write(self.writes, key, value, self._transaction))
+        self._pending[key] = value
+        if self._depth == 0:
+            self._commit()
+
+    def _commit(self) -> None:
+        self._apply(self._pending)
+        self._transaction, self._next_transaction = self._next_transaction, self._next_transaction + 1
+
+    def _apply(self, pending: dict[str, bytes | None]) -> None:
+        for key, value in pending.items():
+            if value is None:
+                self._committed.pop(key, None)
+            else:
+                self._committed[key] = value
+        pending.clear()
+
+    # ------------------------------------------------------------------------------------------------ power
+
+    def power_off(self) -> None:
+        """Lose the power now: what was not committed is gone."""
+        if self.powered:
+            self.power_cycles += 1
+        self.powered = False
+        self._depth = 0
+        self._pending.clear()
+
+    def power_on(self) -> None:
+        """Have power again. Without a ``power_off`` before it, a warm reset: RAM goes, so do open transactions."""
+        if self.powered:
+            self.power_off()
+        self.powered = True
+
+    # ------------------------------------------------------------------------------------------------ snapshots
+
+    def contents(self) -> dict[str, bytes]:
+        """Return a copy of all that is committed."""
+        return dict(self._committed)
+
+    def snapshot(self) -> bytes:
+        """Return all that is committed as bytes for ``restore``; the same contents give the same bytes."""
+        return json.dumps({key: value.hex() for key, value in sorted(self._committed.items())}).encode()
+
+    @classmethod
+    def restore(cls, data: bytes) -> Nvm:
+        """Make an NVM from a snapshot."""
+        nvm = cls()
+        nvm._committed = {key: bytes.fromhex(value) for key, value in json.loads(data).items()}
+        return nvm

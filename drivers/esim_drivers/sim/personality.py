@@ -1,0 +1,290 @@
+"""What differs from one simulated eUICC to another: capabilities, versions, manners and speed.
+
+A personality is data. Behaviour that all makes of eUICC share stands in the code; what some do and others don't is a
+field here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from esim_bench.errors import ConfigError
+
+UICC_CAPABILITIES = (
+    "contactlessSupport",
+    "usimSupport",
+    "isimSupport",
+    "csimSupport",
+    "akaMilenage",
+    "akaCave",
+    "akaTuak128",
+    "akaTuak256",
+    "usimTestAlgorithm",
+    "rfu2",
+    "gbaAuthenUsim",
+    "gbaAuthenISim",
+    "mbmsAuthenUsim",
+    "eapClient",
+    "javacard",
+    "multos",
+    "multipleUsimSupport",
+    "multipleIsimSupport",
+    "multipleCsimSupport",
+    "berTlvFileSupport",
+    "dfLinkSupport",
+    "catTp",
+    "getIdentity",
+    "profile-a-x25519",
+    "profile-b-p256",
+    "suciCalculatorApi",
+    "dns-resolution",
+    "scp11ac",
+    "scp11c-authorization-mechanism",
+    "s16mode",
+    "eaka",
+    "iotminimal",
+)
+"""Bit names of UICCCapability (SAIP), in bit order: what EUICCInfo2 reports."""
+
+SERVICE_CAPABILITY: Mapping[str, str] = {
+    "contactless": "contactlessSupport",
+    "usim": "usimSupport",
+    "isim": "isimSupport",
+    "csim": "csimSupport",
+    "milenage": "akaMilenage",
+    "tuak128": "akaTuak128",
+    "cave": "akaCave",
+    "gba-usim": "gbaAuthenUsim",
+    "gba-isim": "gbaAuthenISim",
+    "mbms": "mbmsAuthenUsim",
+    "eap": "eapClient",
+    "javacard": "javacard",
+    "multos": "multos",
+    "multiple-usim": "multipleUsimSupport",
+    "multiple-isim": "multipleIsimSupport",
+    "multiple-csim": "multipleCsimSupport",
+    "tuak256": "akaTuak256",
+    "usim-test-algorithm": "usimTestAlgorithm",
+    "ber-tlv": "berTlvFileSupport",
+    "dfLink": "dfLinkSupport",
+    "cat-tp": "catTp",
+    "get-identity": "getIdentity",
+    "profile-a-x25519": "profile-a-x25519",
+    "profile-b-p256": "profile-b-p256",
+    "suciCalculatorApi": "suciCalculatorApi",
+    "dns-resolution": "dns-resolution",
+    "scp11ac": "scp11ac",
+    "scp11c-authorization-mechanism": "scp11c-authorization-mechanism",
+    "s16mode": "s16mode",
+    "eaka": "eaka",
+}
+"""Member names of ServicesList (the profile header's mandatory services) and the capability that each one needs."""
+
+TRE_PROPERTIES = ("isDiscrete", "isIntegrated", "usesRemoteMemory")
+RSP_CAPABILITIES = (
+    "additionalProfile",
+    "crlSupport",
+    "rpmSupport",
+    "testProfileSupport",
+    "deviceInfoExtensibility",
+    "serviceSpecificDataSupport",
+)
+
+_TEMPLATE_ROOT = "2.23.143.1.2"
+_TEMPLATES = (
+    *(str(number) for number in range(1, 16)),
+    *("3.2", "4.2", "5.2", "5.3", "9.2", "10.2", "11.2", "13.2", "13.3", "13.4"),
+)
+_CAPABILITIES = (
+    *("usimSupport", "isimSupport", "csimSupport", "akaMilenage", "akaCave", "akaTuak128", "akaTuak256"),
+    *("usimTestAlgorithm", "eapClient", "javacard", "multipleUsimSupport", "multipleIsimSupport", "berTlvFileSupport"),
+    *("dfLinkSupport", "getIdentity", "profile-a-x25519", "profile-b-p256"),
+)
+
+
+def bit_string(names: Iterable[str], order: tuple[str, ...]) -> tuple[bytes, int]:
+    """Return a named-bit BIT STRING as DER has it (trailing zero bits dropped): (bytes, number of bits)."""
+    bits = [order.index(name) for name in names]
+    if not bits:
+        return b"", 0
+    count = max(bits) + 1
+    value = 0
+    for bit in bits:
+        value |= 1 << (count - 1 - bit)
+    size = (count + 7) // 8
+    return (value << (size * 8 - count)).to_bytes(size, "big"), count
+
+
+@dataclass(frozen=True, slots=True)
+class Personality:
+    """One make of eUICC. Times in seconds, sizes in bytes, versions as their bytes on the wire."""
+
+    name: str
+    summary: str
+
+    # ------------------------------------------------------------------------------------------------- interface
+    protocol: int = 1
+    """The transmission protocol whose manners the card has: 0 (61xx, 6Cxx, GET RESPONSE) or 1 (data at once)."""
+    channels: int = 4
+    """Logical channels in all, the basic one included (TS 102 221 8.7: at most 20)."""
+    historical: bytes = bytes.fromhex("8031A073BE21134553494D42")
+    """Historical bytes of the ATR (ISO 7816-4 8.1.1): card service data, capabilities, and the maker's own."""
+
+    # ------------------------------------------------------------------------------------------------- EUICCInfo2
+    svn: bytes = bytes.fromhex("020500")
+    profile_version: bytes = bytes.fromhex("020301")
+    """Highest profile package version: a package of the same major and at most this minor version is accepted."""
+    firmware_version: bytes = bytes.fromhex("010000")
+    ts102241_version: bytes = bytes.fromhex("090200")
+    globalplatform_version: bytes = bytes.fromhex("020300")
+    pp_version: bytes = bytes.fromhex("010000")
+    uicc_capability: tuple[str, ...] = _CAPABILITIES
+    rsp_capability: tuple[str, ...] = ("additionalProfile", "testProfileSupport", "deviceInfoExtensibility")
+    category: int = 2
+    """euiccCategory: other 0, basic 1, medium 2, contactless 3."""
+    sas_accreditation: str = "GI-BA-UP-0419"
+    platform_label: str = "1.2.840.1234567/esim-bench-simulated"
+    discovery_url: str = "https://esim-bench.example.com/dlo"
+    tre_properties: tuple[str, ...] = ("isDiscrete",)
+    tre_product_reference: str = "esim-bench simulated TRE"
+    removable: bool = True
+    templates: tuple[str, ...] = tuple(f"{_TEMPLATE_ROOT}.{number}" for number in _TEMPLATES)
+    """Object identifiers of the profile element templates that it can create files from."""
+
+    # ------------------------------------------------------------------------------------------------- memory
+    nvm_size: int = 512 * 1024
+    ram_size: int = 12 * 1024
+    max_profiles: int = 16
+
+    # ------------------------------------------------------------------------------------------------- manners
+    raises_refresh: bool = True
+    """Whether a switch with refreshFlag raises REFRESH at all; some makes never do."""
+    refresh_mode: int = 0x04
+    """The REFRESH mode after a switch (TS 102 223 6.4.7): 04 UICC Reset, 09 eUICC Profile State Change."""
+    needs_terminal_profile: bool = True
+    """Whether proactive commands are kept back until the terminal has sent TERMINAL PROFILE."""
+    requires_reset_after_switch: bool = False
+    """Whether ES10 answers 6985 from a switch until the next reset."""
+
+    # ------------------------------------------------------------------------------------------------- speed
+    reset_seconds: float = 0.040
+    default_seconds: float = 0.004
+    ins_seconds: tuple[tuple[int, float], ...] = (
+        (0xA4, 0.006),
+        (0xB0, 0.003),
+        (0xB2, 0.003),
+        (0xC0, 0.001),
+        (0x20, 0.030),
+        (0x70, 0.005),
+        (0xE2, 0.006),
+    )
+    byte_seconds: float = 0.00009
+    """Time on the contacts of one byte of command or response."""
+    write_seconds: float = 0.003
+    """Time of one write to the persistent memory."""
+    sign_seconds: float = 0.060
+    verify_seconds: float = 0.045
+    key_seconds: float = 0.080
+    """Generation of a key pair, or a key agreement."""
+    switch_seconds: float = 0.110
+    """Enable or disable of a profile, besides its writes."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that no card can have."""
+        if self.protocol not in (0, 1):
+            raise ConfigError("wrong protocol", where=self.name, expected="0 or 1", found=self.protocol)
+        if not 1 <= self.channels <= 20:
+            raise ConfigError("wrong number of channels", where=self.name, expected="1 to 20", found=self.channels)
+        for names, order in (
+            (self.uicc_capability, UICC_CAPABILITIES),
+            (self.tre_properties, TRE_PROPERTIES),
+            (self.rsp_capability, RSP_CAPABILITIES),
+        ):
+            for name in names:
+                if name not in order:
+                    raise ConfigError("unknown capability", where=self.name, expected=", ".join(order), found=name)
+
+    def seconds(self, ins: int) -> float:
+        """Return the time that an instruction takes besides its bytes and writes."""
+        for known, seconds in self.ins_seconds:
+            if known == ins:
+                return seconds
+        return self.default_seconds
+
+    def supports(self, service: str) -> bool:
+        """Tell whether a mandatory service of a profile header (member name of ServicesList) is supported."""
+        return SERVICE_CAPABILITY.get(service) in self.uicc_capability
+
+    @property
+    def uicc_capability_bits(self) -> tuple[bytes, int]:
+        """Return uiccCapability of EUICCInfo2 as (bytes, number of bits)."""
+        return bit_string(self.uicc_capability, UICC_CAPABILITIES)
+
+    @property
+    def rsp_capability_bits(self) -> tuple[bytes, int]:
+        """Return rspCapability of EUICCInfo2 as (bytes, number of bits)."""
+        return bit_string(self.rsp_capability, RSP_CAPABILITIES)
+
+    @property
+    def tre_properties_bits(self) -> tuple[bytes, int]:
+        """Return treProperties of EUICCInfo2 as (bytes, number of bits)."""
+        return bit_string(self.tre_properties, TRE_PROPERTIES)
+
+
+STANDARD = Personality("standard", "an unremarkable eUICC: T=1, four channels, REFRESH after a switch")
+
+PERSONALITIES: Mapping[str, Personality] = {
+    made.name: made
+    for made in (
+        STANDARD,
+        replace(
+            STANDARD,
+            name="4ff",
+            summary="a removable card with T=0 manners",
+            protocol=0,
+            tre_product_reference="esim-bench simulated 4FF",
+        ),
+        replace(
+            STANDARD,
+            name="mff2",
+            summary="a soldered eUICC behind a modem: T=0, profile state change instead of a UICC reset",
+            protocol=0,
+            refresh_mode=0x09,
+            removable=False,
+            nvm_size=1024 * 1024,
+            tre_product_reference="esim-bench simulated MFF2",
+        ),
+        replace(
+            STANDARD,
+            name="isim",
+            summary="an eUICC inside a SoC: T=1, fast contacts, twenty channels",
+            channels=20,
+            removable=False,
+            tre_properties=("isIntegrated",),
+            nvm_size=768 * 1024,
+            byte_seconds=0.00001,
+            write_seconds=0.0008,
+            sign_seconds=0.012,
+            verify_seconds=0.015,
+            key_seconds=0.015,
+            tre_product_reference="esim-bench simulated iSIM",
+        ),
+        replace(STANDARD, name="no-refresh", summary="switches profiles without any REFRESH", raises_refresh=False),
+        replace(
+            STANDARD,
+            name="reset-needed",
+            summary="answers 6985 to ES10 from a switch until the next reset",
+            requires_reset_after_switch=True,
+        ),
+        replace(STANDARD, name="small", summary="runs out of memory: 48 KiB, T=0", protocol=0, nvm_size=48 * 1024),
+    )
+}
+
+
+def personality(name: str) -> Personality:
+    """Return a personality by its name (case does not matter). Raises ConfigError, listing the names."""
+    found = PERSONALITIES.get(name.lower())
+    if found is None:
+        raise ConfigError("unknown personality", expected=f"one of {', '.join(PERSONALITIES)}", found=repr(name))
+    return found
