@@ -1,0 +1,144 @@
+"""The local profile assistant (SGP.22 3): everything that a device does with its eUICC on its own.
+
+Each function is one ES10 exchange or one flow; results that the standard calls errors are AgentError with the
+standard's name of the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from esim_bench.agents import download as downloading
+from esim_bench.agents.download import Confirm, DownloadResult, OnProgress, Progress
+from esim_bench.agents.es9_client import Es9Client
+from esim_bench.card import Card
+from esim_bench.codec import es10
+from esim_bench.codec.activation_code import ActivationCode
+from esim_bench.codec.schema import RSP
+from esim_bench.errors import AgentError, CardStatusError, CodecError, DeviceError, ProtocolError
+from esim_bench.ports import Bearer
+
+__all__ = ["DownloadResult", "Lpa", "Progress"]
+
+T = TypeVar("T")
+
+PROFILE_TAGS = bytes.fromhex("5A4F9F70909192959399B6B7")
+"""What is asked of each profile: no icon, which may be a kilobyte."""
+
+
+class Lpa:
+    """An LPA in the device, for one card. ``device``: its DeviceInfo (``es10.device_info``)."""
+
+    def __init__(self, card: Card, bearer: Bearer, *, device: bytes) -> None:
+        self.card = card
+        self.es9 = Es9Client(bearer)
+        self.device = device
+
+    # --------------------------------------------------------------------------------------------- information
+
+    async def eid(self) -> str:
+        """Return the EID, 32 digits (ES10c.GetEID)."""
+        return es10.eid_to_text(_read(es10.eid, await self.card.es10(es10.get_eid())))
+
+    async def info(self) -> es10.EuiccInfo2:
+        """Return EUICCInfo2 (ES10b.GetEUICCInfo)."""
+        return _read(es10.EuiccInfo2.parse, await self.card.es10(es10.get_euicc_info2()))
+
+    async def addresses(self) -> tuple[str, str]:
+        """Return the default SM-DP+ and the root SM-DS address (ES10a.GetEuiccConfiguredAddresses)."""
+        response = await self.card.es10(es10.get_euicc_configured_addresses())
+        value = _read(lambda raw: RSP.decode("EuiccConfiguredAddressesResponse", raw), response)
+        return value.get("defaultDpAddress", ""), value["rootDsAddress"]
+
+    async def profiles(self) -> list[es10.ProfileInfo]:
+        """Return the installed profiles in the eUICC's order (ES10c.GetProfilesInfo)."""
+        return _read(es10.profile_infos, await self.card.es10(es10.get_profiles_info(tags=PROFILE_TAGS)))
+
+    # --------------------------------------------------------------------------------------------- download
+
+    async def download(
+        self,
+        code: ActivationCode,
+        *,
+        confirmation_code: str | None = None,
+        confirm: Confirm | None = None,
+        progress: OnProgress | None = None,
+    ) -> DownloadResult:
+        """Download and install a profile; see ``agents.download.download``."""
+        return await downloading.download(
+            self, code, confirmation_code=confirmation_code, confirm=confirm, progress=progress
+        )
+
+    async def cancel(self, address: str, transaction_id: bytes, reason: int) -> None:
+        """Cancel an RSP session on both sides for a reason of ``es10.CANCEL_REASONS``."""
+        await downloading.cancel(self, address, transaction_id, reason)
+
+    # --------------------------------------------------------------------------------------------- profile states
+
+    async def enable(self, profile: bytes, *, refresh: bool = True) -> None:
+        """Enable a profile by ICCID or ISD-P AID. Card and terminal must be started again afterwards."""
+        await self._order("EnableProfile", es10.enable_profile(profile, refresh))
+
+    async def disable(self, profile: bytes, *, refresh: bool = True) -> None:
+        """Disable a profile by ICCID or ISD-P AID. Card and terminal must be started again afterwards."""
+        await self._order("DisableProfile", es10.disable_profile(profile, refresh))
+
+    async def delete(self, profile: bytes) -> None:
+        """Delete a disabled profile by ICCID or ISD-P AID. Raises ProtectedError on protected slots."""
+        await self._order("DeleteProfile", es10.delete_profile(profile))
+
+    async def nickname(self, iccid: bytes, text: str) -> None:
+        """Give a profile a nickname; an empty text removes it."""
+        await self._order("SetNickname", es10.set_nickname(iccid, text))
+
+    async def _order(self, function: str, request: bytes) -> None:
+        code, name = _read(es10.result_code, await self.card.es10(request))
+        if code != 0:
+            raise AgentError(f"the eUICC refused {function}", code=name)
+
+    # --------------------------------------------------------------------------------------------- notifications
+
+    async def notifications(self) -> list[es10.NotificationMetadata]:
+        """Return the metadata of the waiting notifications, oldest first (ES10b.ListNotification)."""
+        try:
+            found = _read(es10.notification_list, await self.card.es10(es10.list_notifications()))
+        except CardStatusError:
+            # Some eUICCs refuse the list after a change and still give the notifications themselves.
+            found = [one.metadata for one in await self._pending(None)]
+        return sorted(found, key=lambda one: one.seq)
+
+    async def _pending(self, seq: int | None) -> list[es10.PendingNotification]:
+        response = await self.card.es10(es10.retrieve_notifications(seq))
+        return _read(es10.pending_notifications, response)
+
+    async def deliver_notifications(self) -> list[es10.NotificationMetadata]:
+        """Deliver the waiting notifications in the order of their numbers, and remove each that was acknowledged.
+
+        Where an address does not acknowledge, its later ones wait (their order is part of their meaning) and the others
+        are delivered; the first such failure is raised in the end.
+        """
+        delivered: list[es10.NotificationMetadata] = []
+        failures: dict[str, DeviceError] = {}
+        for waiting in await self.notifications():
+            if waiting.address in failures:
+                continue
+            for pending in await self._pending(waiting.seq):
+                try:
+                    await self.es9.notify(pending.address, pending.raw)
+                except DeviceError as exc:
+                    failures[waiting.address] = exc
+                    break
+                await self._order("RemoveNotificationFromList", es10.remove_notification(pending.seq))
+                delivered.append(pending.metadata)
+        for failure in failures.values():
+            raise failure
+        return delivered
+
+
+def _read(parse: Callable[[bytes], T], response: bytes) -> T:
+    """Parse an answer of the eUICC: what is malformed is its fault, not the operator's."""
+    try:
+        return parse(response)
+    except CodecError as exc:
+        raise ProtocolError(f"malformed answer of the eUICC: {exc}") from exc

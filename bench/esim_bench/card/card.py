@@ -1,0 +1,252 @@
+"""One card, spoken to through a link: the terminal's start-up, logical channels, chaining, status words.
+
+Above it there are only ES10 requests and answers, and files; below it only APDUs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from esim_bench import clock
+from esim_bench.card.files import Files
+from esim_bench.card.guard import Guard
+from esim_bench.card.proactive import REFRESH, REFRESH_MODES, ProactiveCommand
+from esim_bench.codec.apdu import Command, channel_of, sw_text, with_channel
+from esim_bench.codec.es10 import ISD_R_AID
+from esim_bench.errors import CardStatusError, CodecError, ProtocolError
+from esim_bench.events import EventSink, MarkEvent
+from esim_bench.ports import CardLink, Exchange
+
+TERMINAL_CAPABILITY: Final = bytes.fromhex("80AA00000AA9088100820101830107")
+"""Extended logical channels, additional interfaces, and a full LPA in the device (TS 102 221 11.1.19)."""
+TERMINAL_PROFILE: Final = Command(0x80, 0x10, 0, 0, bytes.fromhex("FF9F7F8100009FC0000000000000000000"))
+"""Downloaded profile (TS 102 223 5.2): among others REFRESH."""
+MAX_BLOCKS: Final = 256
+MAX_PROACTIVE: Final = 32
+"""Proactive commands in a row after which the card is believed to be stuck."""
+_CHANNEL_GONE: Final = (0x6881, 0x6882, 0x6E00)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What came of one command after GET RESPONSE and the like: all data, and the status word."""
+
+    data: bytes
+    sw: int
+
+
+class Card:
+    """A card that was started with ``start``; after ``reset`` or a loss of power it is started again."""
+
+    def __init__(
+        self, link: CardLink, *, sink: EventSink, protect: bool = False, own_profiles: Sequence[bytes] = ()
+    ) -> None:
+        self.link = link
+        self.guard = Guard(protect, frozenset(own_profiles))
+        self.files = Files(self)
+        self.atr = b""
+        self.pending_refresh: int | None = None
+        """Mode of a REFRESH that the card asked for since the last start; None where there was none."""
+        self._sink = sink
+        self._isd_r: tuple[int, int] | None = None
+        """(session, channel) of the ISD-R while it is open."""
+
+    # -------------------------------------------------------------------------------------------------- life
+
+    async def start(self) -> None:
+        """Attach to the card; be its terminal where no other one is. Raises TransportError, DeviceTimeout."""
+        self._forget()
+        self.atr = await self.link.connect()
+        if not self.link.capabilities.terminal:
+            await self._start_terminal()
+
+    async def reset(self) -> None:
+        """Reset the card as well as the link can, and start it again."""
+        self._forget()
+        self.atr = await self.link.reset()
+        if not self.link.capabilities.terminal:
+            await self._start_terminal()
+
+    def _forget(self) -> None:
+        self._isd_r = None
+        self.pending_refresh = None
+
+    async def _start_terminal(self) -> None:
+        """Do what a terminal does first (TS 102 221 14.1); a card that refuses a part goes on without it."""
+        await self.command(Command(0x00, 0xA4, 0x00, 0x0C, bytes.fromhex("3F00")))
+        await self.command(Command.parse(TERMINAL_CAPABILITY))
+        await self.command(TERMINAL_PROFILE)
+        await self.command(Command(0x80, 0xF2, 0x00, 0x0C))
+
+    # -------------------------------------------------------------------------------------------------- APDUs
+
+    async def transmit(self, command: bytes | Command) -> Response:
+        """Send one command as it is, on the channel in its CLA; GET RESPONSE and a corrected Le are done here.
+
+        Raises ProtectedError, TransportError, DeviceTimeout. A status word is a result, not an exception.
+        """
+        parsed = command if isinstance(command, Command) else Command.parse(command)
+        return await self._exchange([parsed], session=0)
+
+    async def command(self, command: Command, session: int = 0) -> Response:
+        """Send one command in a session of the link, or on the channel in its CLA."""
+        return await self._exchange([command], session=session)
+
+    async def expect(self, command: Command, what: str, session: int = 0) -> bytes:
+        """Send a command that must succeed; return its data. Raises CardStatusError naming ``what``."""
+        response = await self.command(command, session)
+        if response.sw != 0x9000:
+            raise CardStatusError(f"{what}: {sw_text(response.sw)}", sw=response.sw)
+        return response.data
+
+    async def _exchange(self, commands: Sequence[Command], session: int) -> Response:
+        raw = [bytes(command) for command in commands]
+        for one in raw:
+            self.guard.outgoing(one, session)
+        exchanges = await self.link.exchange(raw, _follow, session)
+        response = _collect(exchanges)
+        if response.sw >> 8 == 0x91:
+            # Success, and a proactive command waits.
+            waiting = response.sw & 0xFF
+            response = Response(response.data, 0x9000)
+            if not self.link.capabilities.terminal:
+                await self._serve_proactive(waiting)
+        return response
+
+    async def _serve_proactive(self, waiting: int) -> None:
+        for _ in range(MAX_PROACTIVE):
+            fetched = _collect(
+                await self.link.exchange([bytes(Command(0x80, 0x12, 0, 0, le=waiting or 256))], _follow, 0)
+            )
+            if fetched.sw != 0x9000:
+                return
+            try:
+                command = ProactiveCommand.parse(fetched.data)
+            except CodecError as exc:
+                raise ProtocolError("malformed proactive command", expected=exc.expected, found=exc.found) from exc
+            text = command.name
+            if command.kind == REFRESH:
+                self.pending_refresh = command.qualifier
+                text += f" ({REFRESH_MODES.get(command.qualifier, f'mode {command.qualifier:02X}')})"
+            self._sink.emit(MarkEvent(clock.wall_ns(), f"the card asks for {text}"))
+            answer = bytes(Command(0x80, 0x14, 0, 0, command.terminal_response()))
+            response = _collect(await self.link.exchange([answer], _follow, 0))
+            if response.sw >> 8 != 0x91:
+                return
+            waiting = response.sw & 0xFF
+        raise ProtocolError("proactive commands without end", expected=f"at most {MAX_PROACTIVE} in a row")
+
+    # -------------------------------------------------------------------------------------------------- channels
+
+    async def open_application(self, aid: bytes) -> tuple[int, int]:
+        """Open an application on a channel of its own; return (session, channel). Raises CardStatusError."""
+        if self.link.capabilities.sessions:
+            return await self.link.open_session(aid), 0
+        opened = await self.expect(Command(0x00, 0x70, 0x00, 0x00, le=1), "MANAGE CHANNEL")
+        if len(opened) != 1 or not 1 <= opened[0] <= 19:
+            raise ProtocolError("MANAGE CHANNEL", expected="a channel number 1..19", found=opened.hex().upper())
+        channel = opened[0]
+        select = Command(with_channel(0x00, channel), 0xA4, 0x04, 0x00, aid, le=256)
+        response = await self.command(select)
+        if response.sw != 0x9000:
+            await self.command(Command(0x00, 0x70, 0x80, channel))
+            hint = "no ISD-R: this is not an eUICC" if response.sw == 0x6A82 and aid == ISD_R_AID else None
+            raise CardStatusError(f"SELECT {aid.hex().upper()}: {sw_text(response.sw)}", sw=response.sw, hint=hint)
+        return 0, channel
+
+    async def close_application(self, opened: tuple[int, int]) -> None:
+        """Close what ``open_application`` opened; one that is gone already is no error."""
+        session, channel = opened
+        if session:
+            await self.link.close_session(session)
+        elif channel:
+            await self.command(Command(0x00, 0x70, 0x80, channel))
+
+    async def close_isd_r(self) -> None:
+        """Close the ISD-R's channel, where it is open."""
+        if self._isd_r is not None:
+            opened, self._isd_r = self._isd_r, None
+            await self.close_application(opened)
+
+    # -------------------------------------------------------------------------------------------------- ES10
+
+    async def es10(self, request: bytes) -> bytes:
+        """Send one request to the ISD-R as a STORE DATA chain; return the response data (SGP.22 5.7.2).
+
+        The ISD-R is selected on a logical channel at first use, and again (once) where its channel turns out to be
+        gone. Raises CardStatusError, ProtectedError, TransportError, DeviceTimeout.
+        """
+        response = await self._store_data(request)
+        if response.sw in _CHANNEL_GONE:
+            # The command did not reach the ISD-R, so sending it again cannot do it twice.
+            self._isd_r = None
+            response = await self._store_data(request)
+        if response.sw != 0x9000:
+            tag = request[:2].hex().upper()
+            raise CardStatusError(
+                f"STORE DATA {tag}: {sw_text(response.sw)}", sw=response.sw, hint=_es10_hint(response.sw)
+            )
+        return response.data
+
+    async def _store_data(self, request: bytes) -> Response:
+        if self._isd_r is None:
+            self._isd_r = await self.open_application(ISD_R_AID)
+        session, channel = self._isd_r
+        size = min(self.link.capabilities.max_data, 255)
+        blocks = [request[start : start + size] for start in range(0, len(request), size)] or [b""]
+        if len(blocks) > MAX_BLOCKS:
+            raise CodecError("request too long", expected=f"at most {MAX_BLOCKS * size} bytes", found=len(request))
+        cla = with_channel(0x80, channel)
+        last = len(blocks) - 1
+        commands = [
+            # Le on the last block only: the others have no answer.
+            Command(cla, 0xE2, 0x91 if number == last else 0x11, number, block, le=256 if number == last else None)
+            for number, block in enumerate(blocks)
+        ]
+        return await self._exchange(commands, session)
+
+    # -------------------------------------------------------------------------------------------------- files
+
+    async def read_iccid(self) -> str | None:
+        """Return the digits of EF.ICCID; None where no profile shows one."""
+        return await self.files.iccid()
+
+    async def read_imsi(self) -> str | None:
+        """Return the digits of EF.IMSI of the USIM; None where there is no USIM."""
+        return await self.files.imsi()
+
+
+def _follow(command: bytes, response: bytes) -> bytes | bool:
+    """Decide what follows a response (the stop rule of every exchange): ISO 7816-4 5.3.4, TS 102 221 7.3.1."""
+    if len(response) < 2:
+        return False
+    high, low = response[-2], response[-1]
+    if high == 0x61:
+        return bytes((_get_response_cla(command[0]), 0xC0, 0x00, 0x00, low))
+    if high == 0x6C:
+        # The same command with the right Le: after the data, or in place of the wrong one.
+        head = command[: 5 + command[4]] if len(command) > 5 else command[:4]
+        return head + bytes((low,))
+    return high in (0x90, 0x91, 0x62, 0x63)
+
+
+def _get_response_cla(cla: int) -> int:
+    """Return the CLA of GET RESPONSE for a command: interindustry, on the same channel."""
+    return with_channel(0x00, channel_of(cla))
+
+
+def _collect(exchanges: Sequence[Exchange]) -> Response:
+    if not exchanges or len(exchanges[-1].response) < 2:
+        raise ProtocolError("no status word", expected="at least 2 bytes", found="an empty answer")
+    data = b"".join(exchange.data for exchange in exchanges)
+    return Response(data, exchanges[-1].sw)
+
+
+def _es10_hint(sw: int) -> str | None:
+    if sw == 0x6985:
+        return "after a profile switch many eUICCs refuse until they are reset"
+    if sw == 0x6A88:
+        return "the eUICC does not know this function"
+    return None
