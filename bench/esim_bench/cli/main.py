@@ -1,0 +1,87 @@
+"""``esim-bench``: the commands, and what their errors become."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import click
+import typer
+
+import esim_bench
+from esim_bench.cli import apdu, demo, euicc, package, pki, rack, run, runs, scenario, serve, trace
+from esim_bench.cli.common import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_MISTAKE, EXIT_PASS, exit_code_of
+from esim_bench.errors import BenchError
+
+cli = typer.Typer(
+    name="esim-bench",
+    help="Hardware-in-the-loop bench controller for eSIM form factors.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"esim-bench {esim_bench.__version__}\n")
+        raise typer.Exit
+
+
+@cli.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+cli.command("demo")(demo.demo)
+cli.command("run")(run.run)
+cli.command("apdu", context_settings={"ignore_unknown_options": True})(apdu.apdu)
+cli.add_typer(rack.cli, name="rack")
+cli.add_typer(euicc.cli, name="euicc")
+cli.add_typer(scenario.cli, name="scenario")
+cli.add_typer(trace.cli, name="trace")
+cli.add_typer(package.cli, name="package")
+cli.add_typer(pki.cli, name="pki")
+cli.add_typer(serve.cli, name="serve")
+cli.add_typer(runs.cli, name="runs")
+
+
+def main() -> None:
+    """Run the command line and exit with the code of the design: 0, 1, 2, 3 or 130."""
+    sys.exit(invoke(sys.argv[1:]))
+
+
+def invoke(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; never raises for a foreseeable cause."""
+    wants_json = "--json" in arguments
+    try:
+        result = cli(arguments, prog_name="esim-bench", standalone_mode=False)
+        return result if isinstance(result, int) else EXIT_PASS
+    except click.exceptions.Exit as exc:
+        return int(exc.exit_code)
+    except click.exceptions.Abort:
+        sys.stderr.write("interrupted\n")
+        return EXIT_INTERRUPTED
+    except click.ClickException as exc:
+        exc.show(sys.stderr)
+        return EXIT_MISTAKE
+    except BenchError as exc:
+        return _report(exc, exit_code_of(exc), wants_json)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (head, less): no reason to complain, and nobody to complain to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PASS
+
+
+def _report(error: BenchError, code: int, wants_json: bool) -> int:
+    sys.stderr.write(f"error: {error}\n")
+    if wants_json:
+        sys.stdout.write(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}) + "\n")
+    return code if code else EXIT_ERROR

@@ -1,0 +1,1 @@
+"""Rack file, slots, hardware of a slot, bearers."""

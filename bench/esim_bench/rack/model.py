@@ -1,0 +1,172 @@
+"""The rack file: what hangs on the bench, slot by slot."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from esim_bench import data, tomlfile
+from esim_bench.errors import ConfigError
+from esim_bench.ports import FormFactor
+
+RACK_VARIABLE = "ESIM_BENCH_RACK"
+DEFAULT_RACK = "sim-3"
+
+
+def _form_factor(value: object) -> object:
+    if isinstance(value, str):
+        for known in FormFactor:
+            if known.value.lower() == value.lower():
+                return known
+        raise ValueError(f"expected one of {', '.join(known.value for known in FormFactor)}")
+    return value
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RackHead(_Table):
+    """The ``[rack]`` table."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    description: str = ""
+    pki: str | None = None
+    """Simulated slots get their eUICC certificates from this test PKI (a folder made by ``esim-bench pki init``)."""
+
+
+class DriverTable(BaseModel):
+    """A ``card``, ``modem`` or ``power`` table: the driver's name, and keys that the driver itself checks."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    driver: Annotated[str, Field(min_length=1)]
+
+    def settings(self) -> dict[str, Any]:
+        """Return the keys that are the driver's own."""
+        return dict(self.model_extra or {})
+
+
+class SimTable(_Table):
+    """The ``sim`` table of a simulated slot."""
+
+    personality: str = "standard"
+    profile: str | None = None
+    """The profile (from profiles/) that the card is born with, enabled."""
+    rsp: list[Literal["sgp22"]] = ["sgp22"]
+
+
+class SlotSpec(_Table):
+    """One device under test."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$")]
+    form_factor: Annotated[FormFactor, BeforeValidator(_form_factor)]
+    module: str | None = None
+    card: DriverTable | None = None
+    modem: DriverTable | None = None
+    power: DriverTable | None = None
+    sim: SimTable | None = None
+    protect: bool | None = None
+
+    @property
+    def simulated(self) -> bool:
+        """Tell whether the slot is simulated."""
+        return self.sim is not None
+
+    @property
+    def protected(self) -> bool:
+        """Tell whether destructive commands are refused: the default for every slot that is not simulated."""
+        return not self.simulated if self.protect is None else self.protect
+
+    @field_validator("module")
+    @classmethod
+    def _known_module(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and value not in data.module_names():
+            raise ValueError(f"expected one of {', '.join(data.module_names())}")
+        return value
+
+    @model_validator(mode="after")
+    def _one_way_to_the_card(self) -> SlotSpec:
+        if self.sim is not None and (self.card or self.modem or self.power):
+            raise ValueError("a simulated slot has no card, modem or power table: expected sim alone")
+        if self.sim is None and self.card is None and self.modem is None:
+            raise ValueError("no way to the card: expected a card, modem or sim table")
+        return self
+
+
+class RackFile(_Table):
+    """A whole rack file."""
+
+    rack: RackHead
+    slot: Annotated[list[SlotSpec], Field(min_length=1, max_length=512)]
+
+    @model_validator(mode="after")
+    def _unique_names(self) -> RackFile:
+        seen: set[str] = set()
+        for slot in self.slot:
+            if slot.name.lower() in seen:
+                raise ValueError(f"slot names must be unique, {slot.name!r} comes twice")
+            seen.add(slot.name.lower())
+        return self
+
+
+class Rack:
+    """A rack file that was read and found good."""
+
+    def __init__(self, path: Path, model: RackFile) -> None:
+        self.path = path
+        self.name = model.rack.name
+        self.head = model.rack
+        self.slots: tuple[SlotSpec, ...] = tuple(model.slot)
+
+    @property
+    def simulated(self) -> bool:
+        """Tell whether every slot is simulated, so that virtual time can be used."""
+        return all(slot.simulated for slot in self.slots)
+
+    @property
+    def pki_dir(self) -> Path | None:
+        """Return the folder of the rack's own test PKI, if it names one (relative to the rack file)."""
+        return (self.path.parent / self.head.pki) if self.head.pki else None
+
+    def select(self, patterns: Sequence[str] = ()) -> list[SlotSpec]:
+        """Return the slots whose names match any of the patterns (``*`` and ``?``), all without patterns.
+
+        Raises ConfigError when a pattern matches no slot.
+        """
+        if not patterns:
+            return list(self.slots)
+        chosen: list[SlotSpec] = []
+        for pattern in patterns:
+            matching = [slot for slot in self.slots if fnmatch.fnmatchcase(slot.name.lower(), pattern.lower())]
+            if not matching:
+                names = ", ".join(slot.name for slot in self.slots)
+                raise ConfigError(
+                    "no slot of this name", where=str(self.path), expected=f"one of {names}", found=repr(pattern)
+                )
+            chosen += [slot for slot in matching if slot not in chosen]
+        return sorted(chosen, key=self.slots.index)
+
+    def one(self, name: str) -> SlotSpec:
+        """Return the slot of a name. Raises ConfigError when there is none, or several match."""
+        found = self.select([name])
+        if len(found) != 1:
+            raise ConfigError("one slot needed", expected="a single slot", found=", ".join(slot.name for slot in found))
+        return found[0]
+
+
+def load_rack(name: str | os.PathLike[str] | None = None) -> Rack:
+    """Read a rack file: by path, or by its name in hw/racks; by default $ESIM_BENCH_RACK, else the packaged one.
+
+    Raises ConfigError: ``file:line: key: what is wrong, what was expected``.
+    """
+    chosen = os.fspath(name) if name is not None else os.environ.get(RACK_VARIABLE) or DEFAULT_RACK
+    path = Path(chosen)
+    if not path.exists() and re.fullmatch(r"[A-Za-z0-9_-]+", chosen):
+        path = data.rack_file(chosen)
+    return Rack(path, tomlfile.validate(RackFile, path, "rack file"))

@@ -1,0 +1,214 @@
+"""One device under test, opened: its card, its modem, its power, its LPA."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from esim_bench import clock, data
+from esim_bench.agents.lpa import Lpa
+from esim_bench.card import Card
+from esim_bench.codec import es10
+from esim_bench.errors import ConfigError
+from esim_bench.events import EventSink, MarkEvent
+from esim_bench.ports import (
+    CardDriver,
+    CardLink,
+    DriverContext,
+    FormFactor,
+    ModemDriver,
+    ModemLink,
+    PowerControl,
+    PowerDriver,
+    SlotDriver,
+    SlotHardware,
+    load_driver,
+)
+from esim_bench.rack.model import DriverTable, SlotSpec
+from esim_bench.rack.world import World
+
+OFF_SECONDS = 2.0
+"""How long a power cycle leaves a slot dark, unless its rack file says otherwise."""
+TAC = bytes.fromhex("35290611")
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceState:
+    """What must survive a power cycle: read from the card, never from our memory."""
+
+    eid: str
+    iccid: str | None
+    imsi: str | None
+    profiles: tuple[tuple[str, str], ...]
+    """(ICCID, "enabled" or "disabled") in the eUICC's order."""
+    notifications: tuple[tuple[int, str], ...]
+    """(sequence number, operation)."""
+
+
+class Slot:
+    """An opened slot. Made by ``open_slot``; ``close`` it in the end."""
+
+    def __init__(self, spec: SlotSpec, world: World, sink: EventSink, hardware: SlotHardware) -> None:
+        self.spec = spec
+        self.world = world
+        self.sink = sink
+        self.hardware = hardware
+        self.card = Card(hardware.card, sink=sink, protect=spec.protected)
+        self.bearer = world.bearer(sink)
+        self.lpa = Lpa(self.card, self.bearer, device=self._device_info())
+        self.powered = False
+
+    @property
+    def name(self) -> str:
+        """Return the slot's name."""
+        return self.spec.name
+
+    @property
+    def form_factor(self) -> FormFactor:
+        """Return the form factor that the rack file declares."""
+        return self.spec.form_factor
+
+    @property
+    def link(self) -> CardLink:
+        """Return the way to the card."""
+        return self.hardware.card
+
+    @property
+    def modem(self) -> ModemLink | None:
+        """Return the modem, where the slot has one."""
+        return self.hardware.modem
+
+    def _device_info(self) -> bytes:
+        # euiccFormFactorType: removable 0, non-removable 1; the device states it, the eUICC does not know.
+        return es10.device_info(tac=TAC, imei=None, form_factor_type=0 if self.form_factor.removable else 1)
+
+    # ------------------------------------------------------------------------------------------------------- power
+
+    async def start(self) -> None:
+        """Power the slot, wait for its boot, start the card."""
+        if not self.powered:
+            await self.hardware.power.on()
+            self.powered = True
+        if self.modem is not None:
+            await self.modem.wait_ready()
+        await self.card.start()
+
+    async def cut(self) -> None:
+        """Cut the power, cold."""
+        self.powered = False
+        await self.hardware.power.off()
+
+    async def power_cycle(self, off_seconds: float = OFF_SECONDS) -> None:
+        """Cut the power, stay dark for a while, start again."""
+        await self.cut()
+        await asyncio.sleep(off_seconds)
+        await self.start()
+
+    async def recover(self) -> None:
+        """Bring card and terminal to a fresh start after a profile switch: reset of the card or of the modem."""
+        if self.link.capabilities.resets_card:
+            await self.card.reset()
+        else:
+            await self.power_cycle()
+
+    async def close(self) -> None:
+        """Release the hardware."""
+        await self.link.close()
+        if self.modem is not None:
+            await self.modem.close()
+
+    # ------------------------------------------------------------------------------------------------------- state
+
+    async def state(self) -> DeviceState:
+        """Read the state that a power cycle must not change."""
+        profiles = await self.lpa.profiles()
+        return DeviceState(
+            eid=await self.lpa.eid(),
+            iccid=await self.card.read_iccid(),
+            imsi=await self.card.read_imsi(),
+            profiles=tuple((es10.iccid_to_text(p.iccid), p.state_name) for p in profiles if p.iccid is not None),
+            notifications=tuple((n.seq, n.operation) for n in await self.lpa.notifications()),
+        )
+
+    async def form_factor_contradictions(self) -> list[str]:
+        """Hold the declared form factor against what eUICC and device say; an empty list is agreement."""
+        info = await self.lpa.info()
+        declared = self.form_factor
+        found = []
+        if info.tre is not None:
+            if declared.integrated and not info.tre.integrated:
+                found.append(f"the rack file says {declared.value}, treProperties says discrete")
+            if not declared.integrated and info.tre.integrated:
+                found.append(f"the rack file says {declared.value}, treProperties says integrated")
+        removable = self.link.capabilities.removable
+        if removable is not None and removable != declared.removable:
+            words = {True: "removable", False: "not removable"}
+            found.append(f"the rack file says {declared.value}, the card's interface says {words[removable]}")
+        return found
+
+    def mark(self, text: str) -> None:
+        """Put a mark into the trace."""
+        self.sink.emit(MarkEvent(clock.wall_ns(), text))
+
+
+def open_slot(spec: SlotSpec, world: World, sink: EventSink, *, state: bytes | None = None) -> Slot:
+    """Open a slot's parts through its drivers; no I/O yet.
+
+    ``state``: simulated slots go on from this snapshot. Raises ConfigError: unknown driver, unusable table.
+    """
+    context = DriverContext(
+        slot=spec.name,
+        form_factor=spec.form_factor,
+        sink=sink,
+        rng=world.rng(spec.name),
+        randomness=world.randomness(spec.name),
+        dialect=data.module(spec.module) if spec.module else None,
+        identity=world.identity(spec.name) if spec.sim else None,
+        preload=world.preload(spec) if spec.sim and state is None else (),
+        state=state,
+    )
+    return Slot(spec, world, sink, _open_hardware(spec, context))
+
+
+def _open_hardware(spec: SlotSpec, context: DriverContext) -> SlotHardware:
+    if spec.sim is not None:
+        driver = load_driver("sim")
+        if not isinstance(driver, SlotDriver):
+            raise ConfigError("the driver cannot open a whole slot", expected="a SlotDriver", found="sim")
+        return driver.open_slot(spec.sim.model_dump(), context)
+    modem: ModemLink | None = None
+    card: CardLink | None = None
+    if spec.modem is not None:
+        driver = load_driver(spec.modem.driver)
+        if not isinstance(driver, ModemDriver):
+            raise _wrong_kind(spec.modem, "modem")
+        modem, card = driver.open_modem(spec.modem.settings(), context)
+    if spec.card is not None:
+        driver = load_driver(spec.card.driver)
+        if not isinstance(driver, CardDriver):
+            raise _wrong_kind(spec.card, "card")
+        card = driver.open_card(spec.card.settings(), context)
+    if card is None:
+        raise ConfigError("no way to the card", where=spec.name, expected="a card, modem or sim table")
+    power: PowerControl = NoPower()
+    if spec.power is not None:
+        driver = load_driver(spec.power.driver)
+        if not isinstance(driver, PowerDriver):
+            raise _wrong_kind(spec.power, "power")
+        power = driver.open_power(spec.power.settings(), context)
+    return SlotHardware(card=card, power=power, modem=modem)
+
+
+def _wrong_kind(table: DriverTable, part: str) -> ConfigError:
+    return ConfigError(f"the driver cannot serve as {part}", expected=f"a driver of a {part}", found=repr(table.driver))
+
+
+class NoPower:
+    """The power of a slot that nobody switches: it is on."""
+
+    async def on(self) -> None:
+        """Do nothing: the supply is on."""
+
+    async def off(self) -> None:
+        """Refuse. Raises ConfigError."""
+        raise ConfigError("this slot's power cannot be switched", expected="a power table in the rack file")

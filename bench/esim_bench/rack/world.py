@@ -1,0 +1,166 @@
+"""What surrounds the slots of a rack: a test PKI, an SM-DP+ in the same process, and the way to it.
+
+On a simulated rack all of it comes from the seed. Each slot draws from a source of its own, so that its trace is the
+same whether it runs alone or among sixty-four.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from esim_bench import clock, data
+from esim_bench.codec.activation_code import ActivationCode
+from esim_bench.codec.metadata import Metadata
+from esim_bench.codec.saip import ProfilePackage
+from esim_bench.crypto.identity import EuiccIdentity
+from esim_bench.crypto.keys import Curve
+from esim_bench.crypto.randomness import Randomness, SeededRandomness, SystemRandomness
+from esim_bench.errors import CodecError, ConfigError
+from esim_bench.events import EventSink
+from esim_bench.ports import Bearer, PreloadedProfile
+from esim_bench.profile_file import BuiltProfile, load_profile
+from esim_bench.rack.bearer import HttpsBearer, InProcessBearer, RoutingBearer
+from esim_bench.rack.model import Rack, SlotSpec
+from esim_bench.rack.source import ProfileOrder, ProfileSource
+from esim_bench.servers.pki import Pki, create_pki, load_pki, make_eid
+from esim_bench.servers.smdp import Smdp, SmdpCredentials, SqliteStore
+
+SMDP_ADDRESS = "testsmdpplus1.example.com"
+MAX_PACKAGE = 1024 * 1024
+
+
+class World:
+    """The servers of a bench and the identities of its simulated eUICCs."""
+
+    def __init__(self, rack: Rack, seed: str, *, tls_roots: Path | None = None) -> None:
+        self.rack = rack
+        self.seed = seed
+        self.tls_roots = tls_roots
+        self.simulated = rack.simulated
+        self._randomness: Randomness = SeededRandomness(f"{seed}:world") if rack.simulated else SystemRandomness()
+        self._orders: dict[ProfileSource, ProfileOrder] = {}
+
+    # -------------------------------------------------------------------------------------------------- randomness
+
+    def randomness(self, slot: str) -> Randomness:
+        """Return a slot's own source of challenges and keys."""
+        return SeededRandomness(f"{self.seed}:{slot}") if self.simulated else SystemRandomness()
+
+    def rng(self, slot: str) -> random.Random:
+        """Return a slot's own source of timing jitter and the like."""
+        return random.Random(f"{self.seed}:{slot}") if self.simulated else random.SystemRandom()
+
+    # --------------------------------------------------------------------------------------------------------- pki
+
+    @cached_property
+    def pki(self) -> Pki:
+        """Return the test PKI: the rack's own folder, or one made from the seed."""
+        if self.rack.pki_dir is not None:
+            return load_pki(self.rack.pki_dir)
+        return create_pki(
+            SeededRandomness(f"{self.seed}:pki"), curve=Curve.P256, hosts=[SMDP_ADDRESS], now_ns=clock.VIRTUAL_EPOCH_NS
+        )
+
+    def identity(self, slot: str) -> EuiccIdentity:
+        """Return the identity of a simulated slot's eUICC; its EID depends on the slot's name alone."""
+        number = int.from_bytes(hashlib.sha256(slot.encode()).digest()[:5], "big") % 10**12
+        return self.pki.issue_euicc(make_eid(number), SeededRandomness(f"{self.seed}:{slot}:identity"))
+
+    # ------------------------------------------------------------------------------------------------------ SM-DP+
+
+    @cached_property
+    def smdp(self) -> Smdp:
+        """Return the SM-DP+ of this process."""
+        return Smdp(
+            SmdpCredentials.from_pki(self.pki),
+            SqliteStore(":memory:"),
+            self._randomness,
+            [SMDP_ADDRESS],
+            clock.wall_ns,
+        )
+
+    def bearer(self, sink: EventSink) -> Bearer:
+        """Return a slot's way to the servers: to our own in this process, to others over HTTPS."""
+        own = InProcessBearer({SMDP_ADDRESS: self.smdp.app}, sink)
+        return RoutingBearer({SMDP_ADDRESS: own}, HttpsBearer(sink, roots=self.tls_roots))
+
+    async def order(self, source: ProfileSource) -> ProfileOrder:
+        """Have a profile ready for download: released at our SM-DP+ as a test order, or as the activation code says."""
+        if source not in self._orders:
+            self._orders[source] = self._prepare(source)
+        return self._orders[source]
+
+    def _prepare(self, source: ProfileSource) -> ProfileOrder:
+        if source.activation_code is not None:
+            code = ActivationCode.parse(source.activation_code)
+            return ProfileOrder(code, None, None, f"{code.matching_id} at {code.address}")
+        built = read_package(source.package) if source.package else factory_profile(source.profile or "operational-a")
+        package = ProfilePackage.parse(built.upp)
+        matching_id = "BENCH-" + hashlib.sha256(built.upp + built.metadata).hexdigest()[:16].upper()
+        self.smdp.release(
+            built.upp, built.metadata, matching_id, confirmation_code=source.confirmation_code, test_order=True
+        )
+        code = ActivationCode(
+            SMDP_ADDRESS, matching_id, confirmation_code_required=source.confirmation_code is not None
+        )
+        return ProfileOrder(code, package.iccid, package.imsi, Metadata.parse(built.metadata).profile_name)
+
+    # ----------------------------------------------------------------------------------------------------- factory
+
+    def preload(self, slot: SlotSpec) -> list[PreloadedProfile]:
+        """Return the profiles that a simulated slot's card is born with."""
+        if slot.sim is None or slot.sim.profile is None:
+            return []
+        built = factory_profile(slot.sim.profile)
+        return [PreloadedProfile(built.metadata, built.upp, enabled=True)]
+
+
+def factory_profile(name: str) -> BuiltProfile:
+    """Build a profile of profiles/ by its name. Raises ConfigError, CodecError."""
+    return load_profile(data.profile_file(name))
+
+
+def read_file(path: Path) -> bytes:
+    """Read a profile package file. Raises ConfigError."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_PACKAGE:
+            raise ConfigError(
+                "profile package too large", where=str(path), expected=f"at most {MAX_PACKAGE} bytes", found=size
+            )
+        return path.read_bytes()
+    except OSError as exc:
+        raise ConfigError(f"cannot read the profile package: {exc.strerror}", where=str(path)) from exc
+
+
+def read_package(path: Path) -> BuiltProfile:
+    """Read a profile package and give it metadata that fits. Raises ConfigError, CodecError (with the file's name)."""
+    if path.suffix == ".toml":
+        return load_profile(path)
+    upp = read_file(path)
+    try:
+        package = ProfilePackage.parse(upp, deep=True)
+    except CodecError as exc:
+        raise CodecError(str(exc), where=str(path)) from exc
+    events = ("install", "enable", "disable", "delete")
+    metadata = Metadata(
+        iccid=package.iccid,
+        service_provider="esim-bench",
+        profile_name=(package.profile_type or path.stem)[:64],
+        profile_class="operational",
+        notifications=((events, SMDP_ADDRESS),),
+    )
+    return BuiltProfile(upp=upp, metadata=metadata.encode())
+
+
+def describe_source(source: ProfileSource) -> Mapping[str, Any]:
+    """Return a profile source as JSON values, without secrets."""
+    values = source.model_dump(mode="json", exclude_none=True)
+    if "confirmation_code" in values:
+        values["confirmation_code"] = "***"
+    return values

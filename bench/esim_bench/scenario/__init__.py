@@ -1,0 +1,1 @@
+"""Outcomes, steps, the engine and the built-in scenarios."""
