@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from esim_bench.codec.saip import ProfilePackage
 
 from esim_bench.cli.main import invoke
+from esim_bench.codec.saip import ProfilePackage
 from esim_bench.trace import Reader
 
 Run = Callable[..., Any]
@@ -92,7 +92,7 @@ def test_one_seed_one_trace(tmp_path: Path) -> None:
             "7",
         ]
         subprocess.run(
-            [*command, "run", "provision", "--seed", "7", "--trace-dir", str(place), *more],
+            [*command, "--trace-dir", str(place), *more],
             env=environment,
             cwd=folder,
             check=True,
@@ -148,16 +148,22 @@ def test_download_by_hand(bench: Run) -> None:
     assert info["contradictions"] == []
 
 
-def test_a_wrong_form_factor_is_reported(bench: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("declared", "personality", "word"), [("iSIM", "4ff", "removable"), ("4FF", "isim", "integrated")]
+)
+def test_a_wrong_form_factor_is_reported(
+    bench: Run, tmp_path: Path, declared: str, personality: str, word: str
+) -> None:
     rack = tmp_path / "wrong.toml"
     rack.write_text(
-        '[rack]\nname = "wrong"\n[[slot]]\nname = "X1"\nform_factor = "iSIM"\nsim = { personality = "4ff" }\n'
+        f'[rack]\nname = "wrong"\n[[slot]]\nname = "X1"\nform_factor = "{declared}"\n'
+        f'sim = {{ personality = "{personality}" }}\n'
     )
     code, document = bench("run", "provision", "--rack", str(rack))
     assert code == 1
     failed = next(step for step in document["slots"][0]["steps"] if step["outcome"] == "FAIL")
     assert failed["name"] == "form factor"
-    assert "discrete" in failed["detail"]
+    assert word in failed["detail"]
 
 
 @pytest.mark.parametrize(

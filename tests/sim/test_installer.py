@@ -92,7 +92,7 @@ def pin_codes(number: int = 3, **changes: Any) -> tuple[str, Value]:
     return "pinCodes", {"pin-Header": head(number), "pinCodes": ("pinconfig", pins)}
 
 
-def usim(number: int = 4, **changes: Any) -> tuple[str, Value]:
+def usim(number: int = 4, changes: Value | None = None) -> tuple[str, Value]:
     adf = {
         "fileID": b"\x7f\xd0",
         "dfName": USIM,
@@ -119,7 +119,7 @@ def usim(number: int = 4, **changes: Any) -> tuple[str, Value]:
         "ef-acc": [("fillFileContent", b"\x00\x01")],
         "ef-ecc": [("fileDescriptor", {"fileDescriptor": b"\x42\x21\x00\x04", "efFileSize": b"\x04"})],
     }
-    return "usim", value | changes
+    return "usim", value | (changes or {})
 
 
 def aka_parameter(**changes: Any) -> tuple[str, Value]:
@@ -156,7 +156,7 @@ def send(card: UiccCard, command: str) -> str:
     return card.transmit(bytes.fromhex(command.replace(" ", "")))[0].hex().upper()
 
 
-# ---------------------------------------------------------------------------------------------------------- installation
+# -------------------------------------------------------------------------------------------------------- installation
 
 
 def test_an_installed_profile_is_read_through_the_uicc() -> None:
@@ -171,9 +171,9 @@ def test_an_installed_profile_is_read_through_the_uicc() -> None:
     assert send(card, "00B0000009") == IMSI.hex() + "9000"  # PIN1 is disabled
     assert send(card, "00200001") == "6984"
     assert send(card, "0020000A") == "63CA"
-    fcp = send(card, "00A4040414"[:8] + "0C" + USIM.hex() + "00")
-    assert "C60C90011"[:4] in fcp
+    fcp = send(card, "00A404040C" + USIM.hex() + "00")
     assert "83027FFF" in fcp
+    assert "C60C90012083018183010183010A" in fcp
 
 
 def test_a_file_is_created_by_one_write_and_filled_by_another() -> None:
@@ -231,7 +231,7 @@ def test_installing_twice_gives_the_same_bytes() -> None:
     assert one.journal == other.journal
 
 
-# -------------------------------------------------------------------------------------------------------------- refusals
+# ------------------------------------------------------------------------------------------------------------ refusals
 
 
 def refusal(*elements: tuple[str, Value] | bytes, made: Personality = STANDARD) -> PeError:
@@ -325,9 +325,9 @@ def test_files_that_collide_or_do_not_fit_are_refused() -> None:
     assert refusal(header(), mf(**{"ef-dir": nothing})).status == PeStatus.BAD_VALUES
     big = [("fileDescriptor", {"efFileSize": b"\xff\xff"}), ("fillFileContent", b"\x01")]
     tight = replace(STANDARD, nvm_size=4096)
-    assert refusal(header(), mf(), usim(**{"ef-ust": big}), made=tight).status == PeStatus.NOT_ENOUGH_MEMORY
+    assert refusal(header(), mf(), usim(changes={"ef-ust": big}), made=tight).status == PeStatus.NOT_ENOUGH_MEMORY
     huge = [("fileDescriptor", {"efFileSize": b"\x7f\xff\xff\xff"})]
-    assert refusal(header(), mf(), usim(**{"ef-ust": huge})).status in (PeStatus.NOT_ENOUGH_MEMORY, PeStatus.BAD_VALUES)
+    assert refusal(header(), mf(), usim(changes={"ef-ust": huge})).status == PeStatus.BAD_VALUES
 
 
 def test_memory_runs_out_with_the_profile_that_is_too_much() -> None:
@@ -337,7 +337,7 @@ def test_memory_runs_out_with_the_profile_that_is_too_much() -> None:
     before = nvm.contents()
 
     with pytest.raises(PeError) as caught:
-        install(nvm, small() and small(), OTHER, replace(made, nvm_size=nvm.used + 500))
+        install(nvm, small(), OTHER, replace(made, nvm_size=nvm.used + 500))
     assert caught.value.status == PeStatus.NOT_ENOUGH_MEMORY
     assert nvm.contents() == before
 
@@ -368,14 +368,13 @@ def test_any_damage_is_a_refusal_and_nothing_else(data: st.DataObject) -> None:
     nvm = Nvm()
     try:
         install(nvm, elements)
-    except PeError as error:
-        assert error.status != PeStatus.OK
+    except PeError:
         assert nvm.contents() == {}
     else:
         enabled_card(nvm)
 
 
-# ---------------------------------------------------------------------------------------------------------------- TS.48
+# --------------------------------------------------------------------------------------------------------------- TS.48
 
 
 def ts48() -> Iterator[Path]:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pytest
 
 from esim_bench import clock
-from esim_bench.card import Card
+from esim_bench.card import Card, Guard
 from esim_bench.codec import es10
-from esim_bench.errors import CardStatusError, ProtectedError
+from esim_bench.errors import CardStatusError, ProtectedError, ProtocolError
 from esim_bench.events import ListSink
 from esim_bench.ports import CardCapabilities, Exchange, StopRule
 
@@ -233,3 +233,132 @@ def test_no_profile_no_iccid() -> None:
         return await card.read_iccid()
 
     assert clock.run_virtual(job()) is None
+
+
+OWN = bytes.fromhex("98001032547698103214")
+DELETE = es10.delete_profile(OWN).hex()
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        pytest.param(["81E2110001BF", f"81E29100{len(DELETE) // 2 - 1:02X}{DELETE[2:]}"], id="a repeated block number"),
+        pytest.param(["81E2910003BF3E00", f"81E29101{len(DELETE) // 2:02X}{DELETE}"], id="a number that goes on"),
+        pytest.param(["81E2110001BF", "01A40000", f"81E29101{len(DELETE) // 2 - 1:02X}{DELETE[2:]}"], id="a break"),
+        pytest.param(["81E2110003BF3E03", "01A40000", f"81E29101{len(DELETE) // 2:02X}{DELETE}"], id="a new begin"),
+        pytest.param([f"81E29100{len(DELETE) // 2:02X}{DELETE}00"], id="with Le"),
+        pytest.param([f"C0E29100{len(DELETE) // 2:02X}{DELETE}"], id="on channel 4"),
+    ],
+)
+def test_the_guard_refuses_under_any_reading_of_the_blocks(commands: list[str]) -> None:
+    card, link = card_of([(command, "9000") for command in commands[:-1]], protect=True)
+
+    async def job() -> None:
+        await card.start()
+        for command in commands:
+            await card.transmit(bytes.fromhex(command))
+
+    with pytest.raises(ProtectedError, match="DeleteProfile"):
+        clock.run_virtual(job())
+    assert link.script == []
+
+
+def test_an_own_iccid_beside_another_profile_opens_no_door() -> None:
+    guard = Guard(True, [OWN])
+    guard.outgoing(bytes.fromhex(f"81E29100{len(DELETE) // 2:02X}{DELETE}"))
+    both = "BF33" + "1E" + "4F10A0000005591010FFFFFFFF8900001000" + "5A0A" + OWN.hex()
+    with pytest.raises(ProtectedError):
+        guard.outgoing(bytes.fromhex(f"81E29100{len(both) // 2:02X}{both}"))
+
+
+def test_data_that_looks_like_a_deletion_inside_a_chain_is_data() -> None:
+    guard = Guard(True)
+    guard.outgoing(bytes.fromhex("81E2110003860AAA"))
+    guard.outgoing(bytes.fromhex("81E2910103BF330C"))
+
+
+@pytest.mark.parametrize("sw", ["6110", "6C10"])
+def test_a_card_that_never_comes_to_an_end_is_stopped(sw: str) -> None:
+    class Endless(ScriptedCard):
+        async def exchange(self, commands: Sequence[bytes], stop: StopRule, session: int = 0) -> list[Exchange]:
+            while not isinstance(stop(commands[0], bytes.fromhex(sw)), bool):
+                pass
+            raise AssertionError("the rule ended without a complaint")
+
+    card = Card(Endless([]), sink=ListSink())
+    with pytest.raises(ProtocolError, match="without end"):
+        clock.run_virtual(card.start())
+
+
+def test_a_reset_forgets_the_isd_r_and_a_pending_refresh() -> None:
+    script = [*OPEN, ("81E2910003BF2E0000", "009000"), *START, *OPEN, ("81E2910003BF2E0000", "009000")]
+    card, link = card_of(script)
+
+    async def job() -> None:
+        await card.start()
+        await card.es10(es10.get_euicc_challenge())
+        card.pending_refresh = 4
+        await card.reset()
+        assert card.pending_refresh is None
+        await card.es10(es10.get_euicc_challenge())
+
+    clock.run_virtual(job())
+    assert link.script == []
+
+
+def test_proactive_commands_of_the_start_up_are_all_answered() -> None:
+    poll = "D009810301030082028182"
+    start = [*START]
+    start[2] = (start[2][0], "910B")
+    script = [
+        *start[:3],
+        ("801200000B", poll + "9000"),
+        ("801400000C 810301030082028281830100", "910B"),
+        ("801200000B", "D009810301210082028102" + "9000"),
+        ("801400000C 810301210082028281830130", "9000"),
+        *start[3:],
+    ]
+    link = ScriptedCard(script)
+    clock.run_virtual(Card(link, sink=ListSink()).start())
+    assert link.script == []
+
+
+def test_the_imsi_is_found_through_the_directory() -> None:
+    usim = "A0000000871002FFFFFFFF8907090000"
+    script = [
+        ("00A4000C023F00", "9000"),
+        ("00A40004022F0000", "620A8205422100260283022F00" + "9000"),
+        ("00B2010426", ("61124F10" + usim).ljust(76, "F") + "9000"),
+        ("00B2020426", "FF" * 38 + "9000"),
+        ("00A4040C10" + usim, "9000"),
+        ("00A40004026F0700", "6208820241218002000 99000".replace(" ", "")),
+        ("00B0000009", "0809101010325406369000"),
+    ]
+    card, link = card_of(script)
+
+    async def job() -> str | None:
+        await card.start()
+        return await card.read_imsi()
+
+    assert clock.run_virtual(job()) == "001010123456063"
+    assert link.script == []
+
+
+@pytest.mark.parametrize(
+    ("fcp", "complaint"),
+    [
+        ("6F00", "expected 62, found 6F"),
+        ("6282", "truncated"),
+        ("620882024121800200 0A".replace(" ", "")[:-2], "truncated"),
+        ("62088202412180028000", "at most 32767 bytes"),
+    ],
+)
+def test_nonsense_about_a_file_is_the_cards_fault(fcp: str, complaint: str) -> None:
+    card, _ = card_of([("00A4000C023F00", "9000"), ("00A40004022FE200", fcp + "9000")])
+
+    async def job() -> None:
+        await card.start()
+        await card.read_iccid()
+
+    with pytest.raises(ProtocolError, match=complaint):
+        clock.run_virtual(job())

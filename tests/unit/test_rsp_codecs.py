@@ -1,5 +1,6 @@
 """Bound profile packages, metadata, activation codes, the JSON binding of ES9+."""
 
+import contextlib
 import json
 
 import pytest
@@ -61,6 +62,60 @@ def test_packages_of_another_shape_are_refused(raw: str, complaint: str) -> None
     data = bytes.fromhex(raw)
     with pytest.raises(CodecError, match=complaint):
         bpp.segments(tlv.encode(int(raw[:4], 16), data[3:]))
+
+
+def test_what_smdp_sign_covers() -> None:
+    members = bytes.fromhex("820101800101A60A80018881011084026470") + tlv.encode(0x5F49, b"\x04" * 65)
+    initialise = tlv.parse(tlv.encode(0xBF23, members, tlv.encode(0x5F37, bytes(64))))
+    assert bpp.signed_part(initialise, bytes(65)) == members + bytes.fromhex("5F4941") + bytes(65)
+    with pytest.raises(CodecError, match="5F37 at its end"):
+        bpp.signed_part(tlv.parse(INITIALISE), bytes(65))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_package_or_refused(data: bytes) -> None:
+    for raw in (data, tlv.encode(0xBF36, INITIALISE, data)):
+        try:
+            assert b"".join(bpp.segments(raw)) == raw
+        except CodecError:
+            continue
+
+
+EVENTS = st.lists(st.sampled_from(["install", "enable", "disable", "delete"]), min_size=1, max_size=4, unique=True)
+NAMES = st.text(st.characters(max_codepoint=0x7F), max_size=32)
+
+
+@given(
+    st.builds(
+        Metadata,
+        st.binary(min_size=10, max_size=10),
+        NAMES,
+        NAMES,
+        st.sampled_from(["test", "provisioning", "operational"]),
+        notifications=st.lists(st.tuples(EVENTS, NAMES), max_size=3),
+        icon=st.none() | st.binary(max_size=1024),
+        owner=st.none() | st.tuples(st.binary(min_size=3, max_size=3), st.none() | st.binary(max_size=4), st.none()),
+        policy_rules=st.lists(st.sampled_from(["pprUpdateControl", "ppr1", "ppr2"]), unique=True),
+    )
+)
+def test_metadata_round_trips(metadata: Metadata) -> None:
+    raw = metadata.encode()
+    parsed = Metadata.parse(raw)
+    assert parsed.encode() == raw
+    assert (parsed.iccid, parsed.service_provider, parsed.profile_name) == (
+        metadata.iccid,
+        metadata.service_provider,
+        metadata.profile_name,
+    )
+    assert [set(events) for events, _ in parsed.notifications] == [set(events) for events, _ in metadata.notifications]
+    assert set(parsed.policy_rules) == set(metadata.policy_rules)
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes_are_metadata_or_refused(data: bytes) -> None:
+    for raw in (data, tlv.encode(0xBF25, data)):
+        with contextlib.suppress(CodecError):
+            Metadata.parse(raw)
 
 
 def test_metadata_known_bytes() -> None:
@@ -166,6 +221,9 @@ def test_a_success_of_a_server_without_header_is_understood() -> None:
         (b'{"transactionId": 1, "cancelSessionResponse": "AQ=="}', "expected a string"),
         (b'{"transactionId": "0G", "cancelSessionResponse": "AQ=="}', "expected hexadecimal, found '0G'"),
         (b'{"transactionId": "00", "cancelSessionResponse": "A_=="}', "expected base64"),
+        (b'{"transactionId": "00", "cancelSessionResponse": "AQ="}', "expected base64"),
+        (b'{"transactionId": "00", "cancelSessionResponse": "A\\nQ=="}', "expected base64"),
+        (b'{"transactionId": "", "cancelSessionResponse": "AQ=="}', "expected hexadecimal"),
         (b'{"a":' * 100_000, "JSON"),
     ],
 )

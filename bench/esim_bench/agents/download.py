@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -12,7 +12,15 @@ from esim_bench.codec.activation_code import ActivationCode
 from esim_bench.codec.metadata import Metadata
 from esim_bench.codec.schema import RSP
 from esim_bench.crypto.certificates import Certificate
-from esim_bench.errors import AgentError, CardStatusError, CodecError, ProtocolError, RspError
+from esim_bench.errors import (
+    AgentError,
+    CardStatusError,
+    CodecError,
+    DeviceError,
+    ProtocolError,
+    RspError,
+    TransportError,
+)
 
 if TYPE_CHECKING:
     from esim_bench.agents.lpa import Lpa
@@ -20,9 +28,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 END_USER_REJECTION: Final = 0
+POSTPONED: Final = 1
+PPR_NOT_ALLOWED: Final = 3
 METADATA_MISMATCH: Final = 4
 LOAD_BPP_EXECUTION_ERROR: Final = 5
-UNDEFINED_REASON: Final = 127
 MAC_LENGTH: Final = 8
 
 
@@ -82,12 +91,17 @@ async def download(
     await tell(Progress("authenticate", 0, 1))
     session = await authenticate(lpa, code)
     await tell(Progress("prepare", 0, 1))
+    refusal = await _policy_refusal(lpa, session.metadata)
+    if refusal is not None:
+        hint = await _cancel(lpa, session, PPR_NOT_ALLOWED)
+        raise AgentError(refusal, code="pprNotAllowed", hint=hint)
     if confirm is not None and not await confirm(session.metadata):
-        await _cancel(lpa, session, END_USER_REJECTION)
-        raise AgentError("the profile was not wanted", code="endUserRejection")
+        hint = await _cancel(lpa, session, END_USER_REJECTION)
+        raise AgentError("the profile was not wanted", code="endUserRejection", hint=hint)
     if session.confirmation_code_required and not confirmation_code:
-        await _cancel(lpa, session, UNDEFINED_REASON)
-        raise AgentError("the SM-DP+ asks for a confirmation code", code="confirmationCodeMissing")
+        # Postponed, so that the order stays good for the next try.
+        hint = await _cancel(lpa, session, POSTPONED)
+        raise AgentError("the SM-DP+ asks for a confirmation code", code="confirmationCodeMissing", hint=hint)
     bound = await _fetch(lpa, session, confirmation_code)
     return await _install(lpa, session, bound, tell)
 
@@ -160,6 +174,20 @@ def _check_server(
             raise ProtocolError("OID of the SM-DP+", expected=f"{code.smdp_oid} (activation code)", found=oid)
 
 
+async def _policy_refusal(lpa: Lpa, metadata: Metadata) -> str | None:
+    """Hold the profile's policy rules against the Rules Authorisation Table; say what forbids it (SGP.22 2.9.2)."""
+    wanted = [rule for rule in metadata.policy_rules if rule != "pprUpdateControl"]
+    if not wanted:
+        return None
+    table = await lpa.authorisation_table()
+    for rule in wanted:
+        if not any(entry.allows(rule, metadata.owner) for entry in table):
+            return f"the Rules Authorisation Table does not allow {rule} to this profile's owner"
+    if "ppr1" in wanted and any(profile.class_name == "operational" for profile in await lpa.profiles()):
+        return "ppr1 is for the first operational profile alone, and there is one already"
+    return None
+
+
 async def _fetch(lpa: Lpa, session: _Session, confirmation_code: str | None) -> bytes:
     """Prepare the download and get the bound profile package (SGP.22 3.1.3)."""
     hash_cc = None
@@ -185,44 +213,87 @@ async def _install(lpa: Lpa, session: _Session, bound: bytes, tell: OnProgress) 
         package = bpp.Bpp.parse(bound)
         segments = bpp.segments(bound)
     except CodecError as exc:
-        await _cancel(lpa, session, LOAD_BPP_EXECUTION_ERROR)
-        raise ProtocolError("malformed bound profile package", expected=exc.expected, found=exc.found) from exc
+        hint = await _cancel(lpa, session, LOAD_BPP_EXECUTION_ERROR)
+        raise ProtocolError(
+            f"malformed bound profile package: {exc.what}", expected=exc.expected, found=exc.found, hint=hint
+        ) from exc
     # StoreMetadata is not encrypted: what the user confirmed must be what is installed.
     if b"".join(segment.value[:-MAC_LENGTH] for segment in package.metadata) != session.raw_metadata:
-        await _cancel(lpa, session, METADATA_MISMATCH)
-        raise AgentError("the package's metadata is not what the SM-DP+ announced", code="metadataMismatch")
-    answer = b""
+        hint = await _cancel(lpa, session, METADATA_MISMATCH)
+        raise AgentError("the package's metadata is not what the SM-DP+ announced", code="metadataMismatch", hint=hint)
     await tell(Progress("install", 0, len(segments)))
-    for number, segment in enumerate(segments, 1):
-        answer = await lpa.card.es10(segment)
-        if answer:
-            break
-        await tell(Progress("install", number, len(segments)))
-    if not answer:
-        raise ProtocolError("no ProfileInstallationResult", expected="BF37 after the last segment", found="no data")
-    result = _checked(es10.InstallResult.parse, answer, "ProfileInstallationResult")
+    result = await _load(lpa, session, segments, tell)
     if result.transaction_id != session.transaction_id:
         expected, found = session.transaction_id.hex(), result.transaction_id.hex()
         raise ProtocolError("result of another session", expected=expected, found=found)
     if not result.success:
         detail = f", {result.sima_response.hex().upper()}" if result.sima_response else ""
         raise AgentError(f"the eUICC refused the profile in {result.command}{detail}", code=result.reason)
+    lpa.card.guard.allow_deletion(session.metadata.iccid)
     await tell(Progress("install", len(segments), len(segments)))
     return DownloadResult(result, session.metadata, len(segments))
 
 
-async def _cancel(lpa: Lpa, session: _Session, reason: int) -> None:
-    """Cancel the session on both sides; a failure of that is not worth more than the reason itself."""
+async def _load(lpa: Lpa, session: _Session, segments: Sequence[bytes], tell: OnProgress) -> es10.InstallResult:
+    """Send the segments until one of them is answered."""
     try:
-        await cancel(lpa, session.address, session.transaction_id, reason)
-    except (RspError, AgentError, CardStatusError):
-        return
+        for number, segment in enumerate(segments, 1):
+            answer = await lpa.card.es10(segment)
+            if answer:
+                return _checked(es10.InstallResult.parse, answer, "ProfileInstallationResult")
+            await tell(Progress("install", number, len(segments)))
+        raise ProtocolError("no ProfileInstallationResult", expected="BF37 after the last segment", found="no data")
+    except (CardStatusError, ProtocolError, TransportError) as exc:
+        # "Command failed" is not "card unchanged": the eUICC may have finished, and keeps its result. A modem that
+        # refuses a line looks like a broken transport; where it really broke, the look fails as well.
+        kept = await _kept_result(lpa, session.transaction_id)
+        if kept is not None:
+            return kept
+        if not isinstance(exc, TransportError):
+            await _cancel(lpa, session, LOAD_BPP_EXECUTION_ERROR)
+        raise
+
+
+async def _kept_result(lpa: Lpa, transaction_id: bytes) -> es10.InstallResult | None:
+    """Return the eUICC's stored result of a session, where there is one; None as well where it does not say."""
+    try:
+        for pending in await lpa.pending("install"):
+            if pending.result is not None and pending.result.transaction_id == transaction_id:
+                return pending.result
+    except DeviceError:
+        return None
+    return None
+
+
+async def _cancel(lpa: Lpa, session: _Session, reason: int) -> str | None:
+    """Cancel the session on both sides; say what did not work, for it is not worth more than the reason itself.
+
+    Raises TransportError and DeviceTimeout where the way to the card broke.
+    """
+    try:
+        response = await _cancel_on_card(lpa, session.transaction_id, reason)
+    except (AgentError, CardStatusError, ProtocolError) as exc:
+        return f"and the session could not be cancelled: {exc}"
+    try:
+        await _cancel_at_server(lpa, session.address, session.transaction_id, response)
+    except (RspError, DeviceError) as exc:
+        return f"and the SM-DP+ does not know of it: {exc}"
+    return None
 
 
 async def cancel(lpa: Lpa, address: str, transaction_id: bytes, reason: int) -> None:
     """Cancel a session on the eUICC and at the SM-DP+ (SGP.22 3.1.3.3). Raises AgentError, RspError, DeviceError."""
+    response = await _cancel_on_card(lpa, transaction_id, reason)
+    await _cancel_at_server(lpa, address, transaction_id, response)
+
+
+async def _cancel_on_card(lpa: Lpa, transaction_id: bytes, reason: int) -> bytes:
     response = await lpa.card.es10(es10.cancel_session(transaction_id, reason))
     _refused("CancelSession", response)
+    return response
+
+
+async def _cancel_at_server(lpa: Lpa, address: str, transaction_id: bytes, response: bytes) -> None:
     await lpa.es9.call(address, "cancelSession", {"transactionId": transaction_id, "cancelSessionResponse": response})
 
 

@@ -55,6 +55,10 @@ class Lpa:
         """Return the installed profiles in the eUICC's order (ES10c.GetProfilesInfo)."""
         return _read(es10.profile_infos, await self.card.es10(es10.get_profiles_info(tags=PROFILE_TAGS)))
 
+    async def authorisation_table(self) -> list[es10.AuthorisationRule]:
+        """Return the Rules Authorisation Table (ES10b.GetRAT)."""
+        return _read(es10.authorisation_table, await self.card.es10(es10.get_rat()))
+
     # --------------------------------------------------------------------------------------------- download
 
     async def download(
@@ -86,11 +90,27 @@ class Lpa:
 
     async def delete(self, profile: bytes) -> None:
         """Delete a disabled profile by ICCID or ISD-P AID. Raises ProtectedError on protected slots."""
-        await self._order("DeleteProfile", es10.delete_profile(profile))
+        try:
+            await self._order("DeleteProfile", es10.delete_profile(profile))
+        except (CardStatusError, ProtocolError):
+            # "Command failed" is not "card unchanged".
+            if any(profile in (one.iccid, one.isdp_aid) for one in await self.profiles()):
+                raise
 
     async def nickname(self, iccid: bytes, text: str) -> None:
         """Give a profile a nickname; an empty text removes it."""
         await self._order("SetNickname", es10.set_nickname(iccid, text))
+
+    async def set_default_address(self, address: str) -> None:
+        """Set the default SM-DP+ address; an empty one clears it (ES10a.SetDefaultDpAddress)."""
+        await self._order("SetDefaultDpAddress", es10.set_default_dp_address(address))
+
+    async def memory_reset(
+        self, *, operational: bool = False, test: bool = False, default_dp_address: bool = False
+    ) -> None:
+        """Reset parts of the eUICC's memory (ES10c.eUICCMemoryReset). Raises ProtectedError on protected slots."""
+        request = es10.memory_reset(operational=operational, test=test, default_dp_address=default_dp_address)
+        await self._order("eUICCMemoryReset", request)
 
     async def _order(self, function: str, request: bytes) -> None:
         code, name = _read(es10.result_code, await self.card.es10(request))
@@ -107,6 +127,14 @@ class Lpa:
             # Some eUICCs refuse the list after a change and still give the notifications themselves.
             found = [one.metadata for one in await self._pending(None)]
         return sorted(found, key=lambda one: one.seq)
+
+    async def pending(self, operation: str | None = None) -> list[es10.PendingNotification]:
+        """Return the waiting notifications themselves, oldest first, of one operation or all; the eUICC keeps them."""
+        found: list[es10.PendingNotification] = []
+        for waiting in await self.notifications():
+            if operation in (None, waiting.operation):
+                found += await self._pending(waiting.seq)
+        return found
 
     async def _pending(self, seq: int | None) -> list[es10.PendingNotification]:
         response = await self.card.es10(es10.retrieve_notifications(seq))
@@ -129,11 +157,19 @@ class Lpa:
                 except DeviceError as exc:
                     failures[waiting.address] = exc
                     break
-                await self._order("RemoveNotificationFromList", es10.remove_notification(pending.seq))
+                await self._remove(pending.seq)
                 delivered.append(pending.metadata)
         for failure in failures.values():
             raise failure
         return delivered
+
+    async def _remove(self, seq: int) -> None:
+        try:
+            await self._order("RemoveNotificationFromList", es10.remove_notification(seq))
+        except AgentError as exc:
+            # Gone is gone: an earlier try may have removed it without our hearing of it.
+            if exc.code != "nothingToDelete":
+                raise
 
 
 def _read(parse: Callable[[bytes], T], response: bytes) -> T:

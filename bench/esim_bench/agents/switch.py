@@ -21,6 +21,8 @@ TRIES: Final = 3
 LOOKS: Final = 10
 LOOK_SECONDS: Final = 0.25
 """Readers and modems show the old ICCID for a while."""
+_ALREADY: Final = ("profileNotInDisabledState", "profileNotInEnabledState")
+"""Refusals that may mean: it is as it should be, by an earlier order whose answer was lost."""
 
 
 async def switch_profile(lpa: Lpa, iccid: bytes, *, refresh: bool, recover: Recover) -> None:
@@ -34,7 +36,12 @@ async def switch_profile(lpa: Lpa, iccid: bytes, *, refresh: bool, recover: Reco
     for look in range(LOOKS):
         if look:
             await asyncio.sleep(LOOK_SECONDS)
-        shown = await lpa.card.read_iccid()
+        try:
+            shown = await lpa.card.read_iccid()
+        except CardStatusError:
+            if look == LOOKS - 1:
+                raise
+            continue
         if shown == expected:
             return
     raise AgentError(f"the card shows EF.ICCID {shown} after enabling {expected}", code="iccidNotChanged")
@@ -57,6 +64,8 @@ async def _change(
         try:
             await change()
         except AgentError as exc:
+            if exc.code in _ALREADY and await is_done():
+                return
             # A refusal is final; catBusy alone goes away, and may even stand for a switch that took place.
             if exc.code != "catBusy":
                 raise

@@ -26,6 +26,8 @@ TERMINAL_PROFILE: Final = Command(0x80, 0x10, 0, 0, bytes.fromhex("FF9F7F8100009
 MAX_BLOCKS: Final = 256
 MAX_PROACTIVE: Final = 32
 """Proactive commands in a row after which the card is believed to be stuck."""
+MAX_FOLLOWING: Final = 1024
+"""GET RESPONSEs and the like of one exchange after which the card is believed to be stuck: 256 KiB of answer."""
 _CHANNEL_GONE: Final = (0x6881, 0x6882, 0x6E00)
 
 
@@ -44,7 +46,7 @@ class Card:
         self, link: CardLink, *, sink: EventSink, protect: bool = False, own_profiles: Sequence[bytes] = ()
     ) -> None:
         self.link = link
-        self.guard = Guard(protect, frozenset(own_profiles))
+        self.guard = Guard(protect, own_profiles)
         self.files = Files(self)
         self.atr = b""
         self.pending_refresh: int | None = None
@@ -72,6 +74,7 @@ class Card:
     def _forget(self) -> None:
         self._isd_r = None
         self.pending_refresh = None
+        self.guard.forget_chains()
 
     async def _start_terminal(self) -> None:
         """Do what a terminal does first (TS 102 221 14.1); a card that refuses a part goes on without it."""
@@ -105,7 +108,7 @@ class Card:
         raw = [bytes(command) for command in commands]
         for one in raw:
             self.guard.outgoing(one, session)
-        exchanges = await self.link.exchange(raw, _follow, session)
+        exchanges = await self.link.exchange(raw, _Following(), session)
         response = _collect(exchanges)
         if response.sw >> 8 == 0x91:
             # Success, and a proactive command waits.
@@ -118,7 +121,7 @@ class Card:
     async def _serve_proactive(self, waiting: int) -> None:
         for _ in range(MAX_PROACTIVE):
             fetched = _collect(
-                await self.link.exchange([bytes(Command(0x80, 0x12, 0, 0, le=waiting or 256))], _follow, 0)
+                await self.link.exchange([bytes(Command(0x80, 0x12, 0, 0, le=waiting or 256))], _Following(), 0)
             )
             if fetched.sw != 0x9000:
                 return
@@ -132,7 +135,7 @@ class Card:
                 text += f" ({REFRESH_MODES.get(command.qualifier, f'mode {command.qualifier:02X}')})"
             self._sink.emit(MarkEvent(clock.wall_ns(), f"the card asks for {text}"))
             answer = bytes(Command(0x80, 0x14, 0, 0, command.terminal_response()))
-            response = _collect(await self.link.exchange([answer], _follow, 0))
+            response = _collect(await self.link.exchange([answer], _Following(), 0))
             if response.sw >> 8 != 0x91:
                 return
             waiting = response.sw & 0xFF
@@ -218,18 +221,31 @@ class Card:
         return await self.files.imsi()
 
 
-def _follow(command: bytes, response: bytes) -> bytes | bool:
-    """Decide what follows a response (the stop rule of every exchange): ISO 7816-4 5.3.4, TS 102 221 7.3.1."""
-    if len(response) < 2:
-        return False
-    high, low = response[-2], response[-1]
-    if high == 0x61:
-        return bytes((_get_response_cla(command[0]), 0xC0, 0x00, 0x00, low))
-    if high == 0x6C:
+class _Following:
+    """The stop rule of one exchange: what follows a response (ISO 7816-4 5.3.4, TS 102 221 7.3.1)."""
+
+    def __init__(self) -> None:
+        self._left = MAX_FOLLOWING
+
+    def __call__(self, command: bytes, response: bytes) -> bytes | bool:
+        if len(response) < 2:
+            return False
+        high, low = response[-2], response[-1]
+        if high not in (0x61, 0x6C):
+            return high in (0x90, 0x91, 0x62, 0x63)
+        if self._left == 0:
+            raise ProtocolError(
+                "an answer without end",
+                expected=f"at most {MAX_FOLLOWING} times 61xx or 6Cxx",
+                found=f"{high:02X}{low:02X} again",
+                hint="reset the card",
+            )
+        self._left -= 1
+        if high == 0x61:
+            return bytes((_get_response_cla(command[0]), 0xC0, 0x00, 0x00, low))
         # The same command with the right Le: after the data, or in place of the wrong one.
         head = command[: 5 + command[4]] if len(command) > 5 else command[:4]
         return head + bytes((low,))
-    return high in (0x90, 0x91, 0x62, 0x63)
 
 
 def _get_response_cla(cla: int) -> int:

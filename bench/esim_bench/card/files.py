@@ -22,6 +22,9 @@ USIM_AID_PREFIX: Final = bytes.fromhex("A0000000871002")
 """RID of 3GPP and application code of a USIM (TS 101 220)."""
 CHUNK: Final = 255
 MAX_RECORDS: Final = 254
+MAX_RECORD: Final = 255
+MAX_BINARY: Final = 0x7FFF
+"""Bytes that READ BINARY reaches: bit 8 of P1 means a short file identifier (TS 102 221 11.1.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,8 @@ class Files:
 
     async def _binary(self, fcp: Fcp) -> bytes:
         size = fcp.size if fcp.size is not None else CHUNK
+        if size > MAX_BINARY:
+            raise ProtocolError("size of a transparent file", expected=f"at most {MAX_BINARY} bytes", found=size)
         chunk = min(CHUNK, self._card.link.capabilities.max_data)
         data = b""
         while len(data) < size:
@@ -102,12 +107,14 @@ class Files:
             raise ProtocolError(
                 "not a file of records", expected="record length and number", found=fcp.descriptor.hex()
             )
+        if not 1 <= fcp.record_length <= MAX_RECORD:
+            raise ProtocolError("record length", expected=f"1..{MAX_RECORD}", found=fcp.record_length)
         return [
             await self._record(number, fcp.record_length) for number in range(1, min(fcp.record_count, MAX_RECORDS) + 1)
         ]
 
     async def _record(self, number: int, length: int) -> bytes:
-        return await self._card.expect(Command(0x00, 0xB2, number, 0x04, le=length or 256), f"READ RECORD {number}")
+        return await self._card.expect(Command(0x00, 0xB2, number, 0x04, le=length), f"READ RECORD {number}")
 
     async def applications(self) -> list[bytes]:
         """Return the AIDs that EF.DIR lists; none where there is no EF.DIR."""

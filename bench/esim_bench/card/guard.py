@@ -5,7 +5,7 @@ The guard reads what is sent, command by command, so that neither an agent nor a
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import Final
 
 from esim_bench.codec import tlv
@@ -18,43 +18,69 @@ _DESTRUCTIVE: Final = {
     0xBF34: "eUICCMemoryReset",
     0xBF64: "ES10b.eUICCMemoryReset",
 }
+_DELETE_PROFILE: Final = 0xBF33
 _STORE_DATA: Final = 0xE2
+_GET_RESPONSE: Final = 0xC0
+_LAST_BLOCK: Final = 0x80
+_KEPT: Final = 64
+"""Bytes of a chain that are remembered: more than the longest request that may be let through has."""
 _HINT: Final = "protect = false in the rack file, or --allow-destructive"
 
 
 class Guard:
     """Refuses destructive ES10 functions on a protected slot. ``own``: ICCIDs of this bench, which may be deleted."""
 
-    def __init__(self, protect: bool, own: Collection[bytes] = ()) -> None:
+    def __init__(self, protect: bool, own: Iterable[bytes] = ()) -> None:
         self.protect = protect
-        self.own = own
-        self._begun: dict[tuple[int, int], bytes] = {}
+        self._own = set(own)
+        self._begun: dict[tuple[int, int], list[bytes]] = {}
+
+    def allow_deletion(self, iccid: bytes) -> None:
+        """Note a profile that this bench installed: it may be deleted again."""
+        self._own.add(iccid)
+
+    def forget_chains(self) -> None:
+        """Forget what was begun: the card was reset."""
+        self._begun.clear()
 
     def outgoing(self, command: bytes, session: int = 0) -> None:
         """Look at a C-APDU that is about to be sent. Raises ProtectedError."""
-        if not self.protect or len(command) < 6 or command[1] != _STORE_DATA or not command[0] & 0x80:
+        if not self.protect or len(command) < 4:
             return
         key = (session, channel_of(command[0]))
-        data = command[5 : 5 + command[4]]
-        # P2 is the block number: 00 begins a chain, whatever was begun before.
-        begun = (b"" if command[3] == 0 else self._begun.get(key, b"")) + data
-        self._begun[key] = begun[:64]
-        tag = int.from_bytes(begun[:2], "big")
-        if tag not in _DESTRUCTIVE:
+        begun = self._begun.get(key, [])
+        if command[1] != _STORE_DATA:
+            if begun and command[1] != _GET_RESPONSE and b"" not in begun:
+                # A card may take this as the end of the chain, or not.
+                begun.append(b"")
             return
-        last = bool(command[2] & 0x80)
-        if tag == 0xBF33 and last and self._is_own(begun):
+        data = command[5 : 5 + command[4]] if len(command) > 5 else b""
+        # Cards differ in what they make of a block number. Any reading of the blocks that destroys is refused.
+        readings = [prefix + data for prefix in begun]
+        if command[3] == 0 or not begun:
+            readings.append(data)
+        last = bool(command[2] & _LAST_BLOCK)
+        for reading in readings:
+            self._judge(reading, last)
+        if last:
+            self._begun.pop(key, None)
+        else:
+            self._begun[key] = list(dict.fromkeys(reading[:_KEPT] for reading in readings))
+
+    def _judge(self, request: bytes, complete: bool) -> None:
+        tag = int.from_bytes(request[:2], "big")
+        if tag not in _DESTRUCTIVE or (tag == _DELETE_PROFILE and complete and self._is_own(request)):
             return
         raise ProtectedError(f"{_DESTRUCTIVE[tag]} on a protected slot", hint=_HINT)
 
     def _is_own(self, request: bytes) -> bool:
         try:
-            iccid = tlv.parse(request).find(0x5A)
+            members = tlv.parse(request).children()
         except CodecError:
             return False
-        return iccid is not None and iccid.value in self.own
+        return len(members) == 1 and members[0].tag == 0x5A and members[0].value in self._own
 
     def __repr__(self) -> str:
         """Say what is protected."""
-        own = ", ".join(iccid_to_text(iccid) for iccid in sorted(self.own))
+        own = ", ".join(iccid_to_text(iccid) for iccid in sorted(self._own))
         return f"Guard(protect={self.protect}, own=[{own}])"

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from esim_bench.cli.common import JsonOption, app, print_json, say, table
+from esim_bench.cli.common import EXIT_FAIL, JsonOption, app, print_json, say, table
 
 if TYPE_CHECKING:
-    from esim_bench.codec.saip import ProfilePackage
+    from esim_bench.codec.saip import Element, ProfilePackage
 
 cli = app("eSIM profile packages (TCA interoperable format).")
+
+PackageArgument = Annotated[
+    Path, typer.Argument(metavar="FILE", help="Profile package: concatenated profile elements, DER.")
+]
+_ALGORITHMS = {1: "milenage", 2: "tuak", 3: "usim-test-algorithm"}
 
 
 @cli.command("build")
@@ -21,7 +26,7 @@ def build(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to. Default: NAME.der here.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Build a profile package from a readable profile."""
+    """Build a profile package from a readable profile (see profiles/README.md)."""
     from esim_bench import data
     from esim_bench.codec.saip import ProfilePackage
     from esim_bench.errors import ConfigError
@@ -49,29 +54,27 @@ def build(
 
 
 @cli.command("inspect")
-def inspect(
-    file: Annotated[Path, typer.Argument(help="Profile package: concatenated profile elements, DER.")],
-    json: JsonOption = False,
-) -> None:
+def inspect(file: PackageArgument, json: JsonOption = False) -> None:
     """Show what is in a profile package, element by element."""
-    from esim_bench.codec.saip import ProfilePackage
     from esim_bench.errors import CodecError
-    from esim_bench.rack.world import read_file
+    from esim_bench.profile_file import read_package
 
-    raw = read_file(file)
+    package = read_package(file, deep=True)
     try:
-        document = describe(ProfilePackage.parse(raw, deep=True))
+        document = describe(package)
     except CodecError as exc:
         raise CodecError(str(exc), where=str(file)) from exc
     if json:
         print_json({"file": str(file), **document})
         return
     for key in ("type", "version", "iccid", "imsi", "bytes"):
-        say(f"{key:<10} {document[key] or '-'}")
+        # The type is free text: nothing in it may reach the terminal as control characters.
+        text = "".join(sign if sign.isprintable() else "?" for sign in str(document[key] or "-"))
+        say(f"{key:<10} {text}")
     say(f"{'services':<10} {', '.join(document['services']) or '-'}")
     say(f"{'templates':<10} {', '.join(document['templates']) or '-'}\n")
     table(
-        ["#", "offset", "element", "id", "mandated", "bytes", "files"],
+        ["#", "offset", "element", "id", "mandated", "bytes", "contents"],
         [
             [
                 e["index"],
@@ -80,11 +83,30 @@ def inspect(
                 "-" if e["identification"] is None else e["identification"],
                 "yes" if e["mandated"] else "no",
                 e["bytes"],
-                "-" if e["files"] is None else e["files"],
+                e["contents"] or "-",
             ]
             for e in document["elements"]
         ],
     )
+
+
+@cli.command("lint")
+def lint(file: PackageArgument, json: JsonOption = False) -> None:
+    """Check a profile package: order, references, promises of its header. Exit code 1 when an eUICC would refuse it."""
+    from esim_bench.codec.saip.lint import lint as find
+    from esim_bench.profile_file import read_package
+
+    findings = find(read_package(file))
+    errors = sum(finding.severity == "error" for finding in findings)
+    if json:
+        rows = [{"severity": f.severity, "element": f.index, "kind": f.kind, "message": f.message} for f in findings]
+        print_json({"file": str(file), "errors": errors, "warnings": len(findings) - errors, "findings": rows})
+    else:
+        for finding in findings:
+            say(f"{file}: {finding.severity}: element {finding.index} ({finding.kind}): {finding.message}")
+        say(f"{file}: {errors} errors, {len(findings) - errors} warnings")
+    if errors:
+        raise typer.Exit(EXIT_FAIL)
 
 
 def describe(package: ProfilePackage) -> dict[str, Any]:
@@ -92,18 +114,22 @@ def describe(package: ProfilePackage) -> dict[str, Any]:
     from esim_bench.codec.saip import ResolveContext, resolve_files
 
     context = ResolveContext()
-    elements = [
-        {
-            "index": element.index,
-            "offset": element.offset,
-            "kind": element.kind,
-            "identification": element.identification,
-            "mandated": element.mandated,
-            "bytes": len(element.raw),
-            "files": len(resolve_files(element, context)) if element.has_files else None,
-        }
-        for element in package.elements
-    ]
+    elements = []
+    for element in package.elements:
+        files = resolve_files(element, context)
+        makes_files = element.has_files or element.kind == "genericFileManagement"
+        elements.append(
+            {
+                "index": element.index,
+                "offset": element.offset,
+                "kind": element.kind,
+                "identification": element.identification,
+                "mandated": element.mandated,
+                "bytes": len(element.raw),
+                "files": len(files) if makes_files else None,
+                "contents": f"{len(files)} files" if makes_files else contents(element),
+            }
+        )
     return {
         "type": package.profile_type,
         "version": ".".join(map(str, package.version)),
@@ -114,3 +140,32 @@ def describe(package: ProfilePackage) -> dict[str, Any]:
         "templates": list(package.templates),
         "elements": elements,
     }
+
+
+def contents(element: Element) -> str | None:
+    """Say in a few words what an element without files is about; secrets are not shown. Raises CodecError."""
+    value = element.value
+    match element.kind:
+        case "pukCodes":
+            return "PUK " + _references(value["pukCodes"])
+        case "pinCodes":
+            choice, pins = value["pinCodes"]
+            return "PIN " + _references(pins) if choice == "pinconfig" else f"PINs shared with {pins.hex().upper()}"
+        case "akaParameter":
+            choice, algorithm = value["algoConfiguration"]
+            if choice == "mappingParameter":
+                return f"as {algorithm['mappingSource'].hex().upper()}"
+            return _ALGORITHMS.get(algorithm["algorithmID"], f"algorithm {algorithm['algorithmID']}")
+        case "securityDomain":
+            return f"{value['instance']['instanceAID'].hex().upper()}, {len(value.get('keyList', ()))} keys"
+        case "rfm":
+            tars = ", ".join(tar.hex().upper() for tar in value.get("tarList", ()))
+            return f"{value['instanceAID'].hex().upper()}, TAR {tars or 'none'}"
+        case "application":
+            aids = [instance["instanceAID"].hex().upper() for instance in value.get("instanceList", ())]
+            return ", ".join(aids) or "load package only"
+    return None
+
+
+def _references(codes: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{code['keyReference']:02X}" for code in codes)

@@ -25,9 +25,9 @@ from cryptography import x509
 from esim_bench.cli.common import JsonOption, app, note, print_json
 from esim_bench.codec.activation_code import ActivationCode
 from esim_bench.codec.metadata import Metadata
+from esim_bench.codec.saip.build import BuiltProfile
 from esim_bench.crypto.randomness import SystemRandomness
 from esim_bench.errors import ConfigError
-from esim_bench.profile_file import BuiltProfile
 from esim_bench.rack.world import SMDP_ADDRESS, factory_profile, read_package
 from esim_bench.servers.asgi import AsgiApp
 from esim_bench.servers.pki import Pki, load_pki, tls_context

@@ -96,6 +96,19 @@ def segments(raw: bytes) -> list[bytes]:
     return cut
 
 
+def signed_part(initialise: Tlv, euicc_otpk: bytes) -> bytes:
+    """Return what smdpSign signs: BF23's members before it, plainly concatenated, and the eUICC's one-time key.
+
+    ``euicc_otpk`` is the key alone (65 bytes); it is not a member of BF23, both sides know it (SGP.22 5.5.1).
+    Raises CodecError.
+    """
+    members = initialise.children()
+    if not members or members[-1].tag != 0x5F37:
+        found = f"{members[-1].tag:X}" if members else "nothing"
+        raise CodecError("InitialiseSecureChannel", expected="5F37 at its end", found=found)
+    return b"".join(member.raw for member in members[:-1]) + tlv.encode(0x5F49, euicc_otpk)
+
+
 def _with_head(head: bytes, children: Sequence[Tlv]) -> list[bytes]:
     if not children:
         return [head]

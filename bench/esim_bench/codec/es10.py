@@ -13,12 +13,14 @@ from typing import Final
 
 from esim_bench.codec import tlv
 from esim_bench.codec.es10_results import (
+    AuthorisationRule,
     EuiccInfo2,
     InstallResult,
     NotificationMetadata,
     PendingNotification,
     ProfileInfo,
     TreProperties,
+    authorisation_table,
     event_bits,
     notification_list,
     pending_notifications,
@@ -36,12 +38,14 @@ from esim_bench.codec.schema import RSP
 from esim_bench.errors import BenchError, CodecError
 
 __all__ = [
+    "AuthorisationRule",
     "EuiccInfo2",
     "InstallResult",
     "NotificationMetadata",
     "PendingNotification",
     "ProfileInfo",
     "TreProperties",
+    "authorisation_table",
     "eid_to_text",
     "event_bits",
     "iccid_to_bytes",

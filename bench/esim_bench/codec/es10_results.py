@@ -191,6 +191,55 @@ def version_text(version: bytes) -> str:
     return ".".join(str(byte) for byte in version)
 
 
+# ---------------------------------------------------------------------------------------------------------------- rules
+
+POLICY_RULES: Final = ("pprUpdateControl", "ppr1", "ppr2")
+"""PprIds, bit 0 first: ppr1 forbids to disable the profile, ppr2 to delete it."""
+
+
+def rules_of(bits: tuple[bytes, int]) -> tuple[str, ...]:
+    """Return the rules of a PprIds."""
+    return tuple(rule for index, rule in enumerate(POLICY_RULES) if has_bit(bits, index))
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorisationRule:
+    """One entry of the Rules Authorisation Table: whose profiles may carry which policy rules (5.7.22)."""
+
+    rules: tuple[str, ...]
+    operators: tuple[tuple[bytes, bytes | None, bytes | None], ...]
+    """MCC and MNC (3 bytes, a digit E stands for any), GID1, GID2 (none or empty: any)."""
+    consent_required: bool
+
+    def allows(self, rule: str, owner: tuple[bytes, bytes | None, bytes | None] | None) -> bool:
+        """Tell whether a profile of an owner may carry a rule (SGP.22 2.9.2)."""
+        return rule in self.rules and any(_is_of(operator, owner) for operator in self.operators)
+
+
+def _is_of(
+    operator: tuple[bytes, bytes | None, bytes | None], owner: tuple[bytes, bytes | None, bytes | None] | None
+) -> bool:
+    if owner is None:
+        return False
+    digits = zip(operator[0].hex(), owner[0].hex(), strict=False)
+    groups = zip(operator[1:], owner[1:], strict=True)
+    return all(wanted in ("e", digit) for wanted, digit in digits) and all(
+        not wanted or wanted == group for wanted, group in groups
+    )
+
+
+def authorisation_table(response: bytes) -> list[AuthorisationRule]:
+    """Read the answer of GetRAT. Raises CodecError."""
+    return [
+        AuthorisationRule(
+            rules_of(entry["pprIds"]),
+            tuple((one["mccMnc"], one.get("gid1"), one.get("gid2")) for one in entry["allowedOperators"]),
+            has_bit(entry["pprFlags"], 0),
+        )
+        for entry in RSP.decode("GetRatResponse", response)["rat"]
+    ]
+
+
 # -------------------------------------------------------------------------------------------------------- notifications
 
 

@@ -162,8 +162,7 @@ def _decode(coding: Mapping[str, str], document: Mapping[str, Any], where: str) 
                     raise ValueError
                 fields[name] = bytes.fromhex(value)
             elif kind == _BASE64:
-                # Line breaks are what encoders of the MIME kind put in.
-                fields[name] = base64.b64decode("".join(value.split()), validate=True)
+                fields[name] = base64.b64decode(value, validate=True)
             else:
                 fields[name] = value
         except (ValueError, binascii.Error) as exc:

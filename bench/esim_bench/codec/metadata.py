@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from esim_bench.codec.es10_results import CLASSES, event_bits, events_of
+from esim_bench.codec.es10_results import CLASSES, POLICY_RULES, event_bits, events_of, rules_of
 from esim_bench.codec.schema import RSP
 from esim_bench.errors import CodecError
 
-RULES: Final = ("pprUpdateControl", "ppr1", "ppr2")
+RULES: Final = POLICY_RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,6 @@ class Metadata:
         if code not in CLASSES:
             raise CodecError("profile class", where="StoreMetadata", expected="0, 1 or 2", found=code)
         owner = value.get("profileOwner")
-        data, length = value.get("profilePolicyRules", (b"", 0))
         return cls(
             iccid=value["iccid"],
             service_provider=value["serviceProviderName"],
@@ -84,9 +83,7 @@ class Metadata:
             icon_type=value.get("iconType"),
             icon=value.get("icon"),
             owner=(owner["mccMnc"], owner.get("gid1"), owner.get("gid2")) if owner else None,
-            policy_rules=tuple(
-                name for index, name in enumerate(RULES) if index < length and data[0] & (0x80 >> index)
-            ),
+            policy_rules=rules_of(value.get("profilePolicyRules", (b"", 0))),
         )
 
 

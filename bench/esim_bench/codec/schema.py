@@ -40,9 +40,11 @@ def _decode_object_identifier(data: bytes, offset: int, end: int) -> str:
         if not byte & 0x80:
             arcs.append(value)
             value = 0
+    if not arcs or data[end - 1] & 0x80:
+        raise DecodeError("Truncated object identifier.", offset=offset)
     # X.690 8.19.4: the first two arcs share a subidentifier; under arc 2 the second may be 40 and more.
-    first = min(arcs[0] // 40, 2) if arcs else 0
-    return ".".join(map(str, [first, arcs[0] - 40 * first, *arcs[1:]])) if arcs else ""
+    first = min(arcs[0] // 40, 2)
+    return ".".join(map(str, [first, arcs[0] - 40 * first, *arcs[1:]]))
 
 
 # asn1tools splits 2.999 as 26.39; the fix is a replacement, because the library offers no hook.

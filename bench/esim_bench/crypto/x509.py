@@ -146,7 +146,9 @@ class Certificate:
                 # Oddities that the parser would warn of (a serial of zero, a long attribute) are no reason to stop.
                 warnings.simplefilter("ignore")
                 return cls._read(der, parts[0].raw, parts[2].value[1:])
-        except (ValueError, TypeError, OverflowError, UnsupportedAlgorithm, x509.DuplicateExtension) as exc:
+        except (ValueError, TypeError, OverflowError, UnsupportedAlgorithm) as exc:
+            raise CodecError(f"not a certificate: {exc}", expected="X.509 v3 in DER") from exc
+        except (x509.DuplicateExtension, x509.InvalidVersion) as exc:
             raise CodecError(f"not a certificate: {exc}", expected="X.509 v3 in DER") from exc
         except x509.UnsupportedGeneralNameType as exc:
             raise CodecError(f"unreadable name in the certificate: {exc}") from exc

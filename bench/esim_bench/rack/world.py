@@ -17,13 +17,15 @@ from esim_bench import clock, data
 from esim_bench.codec.activation_code import ActivationCode
 from esim_bench.codec.metadata import Metadata
 from esim_bench.codec.saip import ProfilePackage
+from esim_bench.codec.saip.build import BuiltProfile
+from esim_bench.crypto.certificates import Certificate
 from esim_bench.crypto.identity import EuiccIdentity
 from esim_bench.crypto.keys import Curve
 from esim_bench.crypto.randomness import Randomness, SeededRandomness, SystemRandomness
 from esim_bench.errors import CodecError, ConfigError
 from esim_bench.events import EventSink
 from esim_bench.ports import Bearer, PreloadedProfile
-from esim_bench.profile_file import BuiltProfile, load_profile
+from esim_bench.profile_file import load_profile
 from esim_bench.rack.bearer import HttpsBearer, InProcessBearer, RoutingBearer
 from esim_bench.rack.model import Rack, SlotSpec
 from esim_bench.rack.source import ProfileOrder, ProfileSource
@@ -81,8 +83,26 @@ class World:
             SqliteStore(":memory:"),
             self._randomness,
             [SMDP_ADDRESS],
-            clock.wall_ns,
+            self.now_ns,
         )
+
+    def now_ns(self) -> int:
+        """Return the time by which the servers judge certificates, ns since 1970.
+
+        In virtual time a PKI from a folder may be younger than the virtual epoch: then time starts with it, so that the
+        same folder and seed give the same traces.
+        """
+        return clock.wall_ns() + (self._epoch_shift if clock.is_virtual() else 0)
+
+    @cached_property
+    def _epoch_shift(self) -> int:
+        pki = self.pki
+        youngest = max(
+            Certificate.load(certificate).not_before
+            for certificate in (pki.ci.certificate, pki.smdp_auth.certificate, pki.smdp_pb.certificate)
+        )
+        # A day on: the eUICC certificates that are issued from the folder must have begun as well.
+        return max(0, int(youngest.timestamp() + 86_400) * 1_000_000_000 - clock.VIRTUAL_EPOCH_NS)
 
     def bearer(self, sink: EventSink) -> Bearer:
         """Return a slot's way to the servers: to our own in this process, to others over HTTPS."""

@@ -62,7 +62,7 @@ class PeError(BenchError):
         self.offset = offset
         """Position in the profile element of what is at fault, bytes from its tag."""
         self.info = info
-        name = PeStatus(status).name if status in iter(PeStatus) else f"{status}"
+        name = next((known.name for known in PeStatus if known == status), f"status {status}")
         super().__init__(
             f"profile element refused: {name.lower().replace('_', '-')}",
             where=f"element {identification}" if identification is not None else None,

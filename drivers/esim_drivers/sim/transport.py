@@ -42,7 +42,7 @@ class Transport:
         Returns response data and status word when it is GET RESPONSE, the Reply that was held back when it is the
         repetition that 6Cxx asked for, None when it has to be executed. Any command but these drops what waits.
         """
-        if command.ins == GET_RESPONSE and not command.cla & 0x80:
+        if command.ins == GET_RESPONSE:  # whatever its class: terminals send 00 and 80 (ISO 7816-4 11.7.1)
             self._held = None
             return self._get_response(command)
         self._waiting = None

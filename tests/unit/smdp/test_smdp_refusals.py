@@ -161,6 +161,16 @@ def test_an_expired_eum_certificate(bench):
     assert bench.authenticate(euicc).code == "8.1.2/6.3"
 
 
+def test_dates_are_not_judged_where_nobody_knows_the_day(make_bench):
+    bench = make_bench(check_dates=False)
+    bench.release()
+    euicc = bench.euicc()
+    bench.now_ns = 0
+    assert bench.download(euicc).status == "Executed-Success"
+    bench.notify(euicc.result(seq=1))
+    assert bench.notify(euicc.notification("enable", 2)).verified
+
+
 def test_an_expired_euicc_certificate(bench):
     euicc = bench.euicc()
     eum_key = bench.pki.eum.key

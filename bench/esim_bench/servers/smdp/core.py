@@ -63,6 +63,7 @@ class SmdpCore:
         *,
         session_lifetime_ns: int = LIFETIME_NS,
         random_keys: bool = False,
+        check_dates: bool = True,
     ) -> None:
         if not addresses:
             raise ConfigError("an SM-DP+ without address", expected="at least one host name")
@@ -74,9 +75,10 @@ class SmdpCore:
         self._host_id = self._addresses[0].encode()[:16]
         self._now_ns = now_ns
         self._random_keys = random_keys
+        self._check_dates = check_dates
         self.sessions = Sessions(session_lifetime_ns)
         self.orders = Orders(store)
-        self._notifications = Notifications(credentials, store, self.orders)
+        self._notifications = Notifications(credentials, store, self.orders, check_dates=check_dates)
         self._functions: dict[str, Callable[[Mapping[str, bytes | str]], Fields]] = {
             "initiateAuthentication": self._initiate_authentication,
             "authenticateClient": self._authenticate_client,
@@ -189,7 +191,7 @@ class SmdpCore:
             raise StatusError(status.UNKNOWN_CI)
         if eum.authority_key_id != session.signing_ci.ci_key_id:
             raise StatusError(status.EUM_INVALID, "issued by another CI than the one to be used")
-        euicc = verify_chain(euicc_certificate, eum, session.signing_ci.ci, now)
+        euicc = verify_chain(euicc_certificate, eum, session.signing_ci.ci, now if self._check_dates else None)
         verify_signature(euicc.certificate, message.signed.signature, message.signed.content.raw)
         if not hmac.compare_digest(message.server_challenge, session.server_challenge):
             raise StatusError(status.EUICC_NOT_VERIFIED, "another server challenge")

@@ -60,10 +60,13 @@ class Notifications:
     changes nothing.
     """
 
-    def __init__(self, credentials: SmdpCredentials, store: SmdpStore, orders: Orders) -> None:
+    def __init__(
+        self, credentials: SmdpCredentials, store: SmdpStore, orders: Orders, *, check_dates: bool = True
+    ) -> None:
         self._credentials = credentials
         self._store = store
         self._orders = orders
+        self._check_dates = check_dates
 
     def take(self, raw: bytes, now_ns: int) -> tuple[NotificationRecord, Transaction | None]:
         """Verify and keep a PendingNotification; also return the transaction that a verified install result ends.
@@ -116,7 +119,8 @@ class Notifications:
             branch = self._credentials.find(eum.authority_key_id)
             if branch is None:
                 raise StatusError(status.UNKNOWN_CI)
-            euicc = verify_chain(load_certificate(euicc_certificate.raw, Role.EUICC), eum, branch.ci, now_ns)
+            date = now_ns if self._check_dates else None
+            euicc = verify_chain(load_certificate(euicc_certificate.raw, Role.EUICC), eum, branch.ci, date)
             verify_signature(euicc.certificate, signature, data.raw)
         except StatusError as exc:
             return self._keep(notification.raw, head, None, now_ns, refused=str(exc))[0]

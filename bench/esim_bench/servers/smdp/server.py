@@ -21,8 +21,10 @@ class Smdp:
     ``credentials``: its keys and certificates under one or several CIs. ``randomness``: seeded, each session depends on
     the eUICC's challenge alone. ``addresses``: its own host names, compared without case and port. ``now_ns``: the time
     by which certificates, sessions and orders are judged, ns since 1970. ``random_keys``: protect profiles under random
-    keys (PPK) instead of session keys. ``executor``: one worker thread that runs the functions when they would hold up
-    a real event loop; None, as on the virtual loop: they run where they are called. Raises ConfigError.
+    keys (PPK) instead of session keys. ``check_dates`` False: EUM and eUICC certificates hold on any day, since virtual
+    time says nothing about certificates that were made in real time. ``executor``: one worker thread that runs the
+    functions when they would hold up a real event loop; None, as on the virtual loop: they run where they are called.
+    Raises ConfigError.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Smdp:
         *,
         session_lifetime_ns: int = LIFETIME_NS,
         random_keys: bool = False,
+        check_dates: bool = True,
         executor: Executor | None = None,
     ) -> None:
         self._core = SmdpCore(
@@ -45,6 +48,7 @@ class Smdp:
             now_ns,
             session_lifetime_ns=session_lifetime_ns,
             random_keys=random_keys,
+            check_dates=check_dates,
         )
         self.store = store
         self._executor = executor

@@ -37,8 +37,8 @@ def load_certificate(der: bytes, role: Role) -> Certificate:
         raise StatusError(EUM_INVALID if role is Role.EUM else EUICC_INVALID, "unreadable") from exc
 
 
-def verify_chain(euicc: Certificate, eum: Certificate, ci: Issuer, now_ns: int) -> Euicc:
-    """Verify CI -> EUM -> eUICC. Raises StatusError 8.1.2 or 8.1.3 with 6.1 or 6.3."""
+def verify_chain(euicc: Certificate, eum: Certificate, ci: Issuer, now_ns: int | None) -> Euicc:
+    """Verify CI -> EUM -> eUICC, dates unless ``now_ns`` is None. Raises StatusError 8.1.2 or 8.1.3 with 6.1 or 6.3."""
     try:
         check_euicc_chain(euicc, eum, ci, now_ns)
     except CertificateError as exc:
