@@ -183,12 +183,25 @@ def test_malformed_answers_are_codec_errors(tag: int, body: bytes) -> None:
     parsers = (
         es10.profile_infos, es10.notification_list, es10.pending_notifications, es10.result_code,
         es10.EuiccInfo2.parse, es10.InstallResult.parse, es10.eid, es10.challenge, es10.error_code,
+        es10.authorisation_table,
     )  # fmt: skip
     for parser in parsers:
         try:
             parser(response)
         except CodecError:
             continue
+
+
+def test_rules_authorisation_table() -> None:
+    # ppr1 and ppr2 for MCC 001, any MNC, GID1 01; consent required.
+    entry = bytes.fromhex("3016 80020560 A10C 300A 8003 00F1EE 8101 01 8200 8202 0780".replace(" ", ""))
+    (rule,) = es10.authorisation_table(tlv.encode(0xBF43, tlv.encode(0xA0, entry)))
+    assert rule == es10.AuthorisationRule(("ppr1", "ppr2"), ((bytes.fromhex("00F1EE"), b"\x01", b""),), True)
+    assert rule.allows("ppr1", (bytes.fromhex("00F110"), b"\x01", b"\x99"))
+    assert not rule.allows("pprUpdateControl", (bytes.fromhex("00F110"), b"\x01", None))
+    assert not rule.allows("ppr1", (bytes.fromhex("02F110"), b"\x01", None))
+    assert not rule.allows("ppr1", (bytes.fromhex("00F110"), None, None))
+    assert not rule.allows("ppr1", None)
 
 
 def test_each_function_is_named_with_its_interface() -> None:

@@ -147,7 +147,7 @@ def test_readers_show_the_old_iccid_for_a_while() -> None:
 
 
 def test_an_iccid_that_never_changes_is_an_error() -> None:
-    with pytest.raises(AgentError, match="EF.ICCID 89000123456789012341") as caught:
+    with pytest.raises(AgentError, match=r"EF\.ICCID 89000123456789012341") as caught:
         run(World((True, None), stale_reads=99))
     assert caught.value.code == "iccidNotChanged"
 

@@ -123,7 +123,7 @@ def test_values_that_cannot_be_encoded_are_refused(name: str, value: Any) -> Non
 
 
 def test_an_unknown_type_is_named() -> None:
-    with pytest.raises(CodecError, match="no such ASN.1 type.*'Nonsense'"):
+    with pytest.raises(CodecError, match=r"no such ASN\.1 type.*'Nonsense'"):
         RSP.decode("Nonsense", b"\x30\x00")
 
 
