@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, TypeGuard
 
 import typer
 
-from esim_bench.cli.common import EXIT_PASS, JsonOption, RackOption, SlotArgument, print_json, say
+from esim_bench.cli.common import (
+    EXIT_PASS,
+    AllowDestructiveOption,
+    JsonOption,
+    RackOption,
+    SlotArgument,
+    print_json,
+    say,
+)
 
 if TYPE_CHECKING:
     from esim_bench.events import ApduEvent
@@ -16,6 +24,7 @@ if TYPE_CHECKING:
 def apdu(
     slot: SlotArgument,
     commands: Annotated[list[str], typer.Argument(metavar="HEX...", help="C-APDUs in hexadecimal, sent in order.")],
+    allow_destructive: AllowDestructiveOption = False,
     rack: RackOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -40,7 +49,7 @@ def apdu(
             await opened.card.transmit(bytes(command))
         return before
 
-    before = on_slot(rack, slot, job, sink=sink)
+    before = on_slot(rack, slot, job, sink=sink, allow_destructive=allow_destructive)
     decoder = ApduDecoder()
     rows = []
     for index, event in enumerate(sink.events):

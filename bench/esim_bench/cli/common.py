@@ -34,6 +34,9 @@ RackOption = Annotated[
     ),
 ]
 SlotArgument = Annotated[str, typer.Argument(metavar="SLOT", help="Name of the slot, as in the rack file.")]
+AllowDestructiveOption = Annotated[
+    bool, typer.Option("--allow-destructive", help="Lift the protection of a protected slot: delete, memory reset.")
+]
 TlsRootsOption = Annotated[
     Path | None,
     typer.Option("--tls-roots", help="PEM file of the roots that a foreign server's certificate is checked by."),

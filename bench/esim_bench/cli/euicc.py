@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from esim_bench.cli.common import (
+    AllowDestructiveOption,
     JsonOption,
     RackOption,
     SlotArgument,
@@ -122,7 +123,7 @@ def download(
     async def job(opened: Slot) -> dict[str, Any]:
         order = await opened.world.order(source)
         before = {p.iccid for p in await opened.lpa.profiles()}
-        await opened.lpa.download(order.activation_code, confirmation_code=confirmation_code)
+        await opened.install(order.activation_code, confirmation_code=confirmation_code)
         added = [p for p in await opened.lpa.profiles() if p.iccid not in before]
         delivered = await opened.lpa.deliver_notifications()
         return {
@@ -185,18 +186,24 @@ def _switch(what: str, slot: str, iccid: str, refresh: bool, rack: str | None, j
 
 
 @cli.command("delete")
-def delete(slot: SlotArgument, iccid: ProfileArgument, rack: RackOption = None, json: JsonOption = False) -> None:
-    """Delete a disabled profile. Protected slots refuse."""
+def delete(
+    slot: SlotArgument,
+    iccid: ProfileArgument,
+    allow_destructive: AllowDestructiveOption = False,
+    rack: RackOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Delete a disabled profile. Protected slots let go only of profiles that this bench installed."""
     from esim_bench.cli.session import on_slot
     from esim_bench.codec.es10 import iccid_to_text
 
     async def job(opened: Slot) -> dict[str, Any]:
         profile = await pick(opened, iccid)
         assert profile.iccid is not None
-        await opened.lpa.delete(profile.iccid)
+        await opened.delete(profile.iccid)
         return {"slot": opened.name, "deleted": iccid_to_text(profile.iccid)}
 
-    document = on_slot(rack, slot, job)
+    document = on_slot(rack, slot, job, allow_destructive=allow_destructive)
     if json:
         print_json(document)
     else:
@@ -228,7 +235,7 @@ def notifications(
             for n in found
         ]
 
-    rows = on_slot(rack, slot, job, tls_roots=tls_roots)
+    rows = on_slot(rack, slot, job, tls_roots=tls_roots, real_time=tls_roots is not None)
     if json:
         print_json(rows)
     else:

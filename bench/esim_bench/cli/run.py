@@ -14,6 +14,7 @@ from esim_bench.cli.common import (
     EXIT_INTERRUPTED,
     EXIT_MISTAKE,
     EXIT_PASS,
+    AllowDestructiveOption,
     JsonOption,
     RackOption,
     TlsRootsOption,
@@ -40,6 +41,7 @@ def run(
         Path | None, typer.Option("--trace-dir", help="Where the traces go. Default: the run's folder.")
     ] = None,
     tls_roots: TlsRootsOption = None,
+    allow_destructive: AllowDestructiveOption = False,
     allow_skip: Annotated[bool, typer.Option("--allow-skip", help="All slots skipped is no mistake.")] = False,
     rack: RackOption = None,
     json: JsonOption = False,
@@ -62,6 +64,7 @@ def run(
         trace_dir=trace_dir,
         real_time=isinstance(params, ProfileSource) and is_foreign(params),
         tls_roots=tls_roots,
+        allow_destructive=allow_destructive,
     )
     result, _folder = engine.run_scenario(
         bench_rack, bench_rack.select(slot or []), chosen, params, options, progress(json)

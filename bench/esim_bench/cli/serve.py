@@ -28,7 +28,7 @@ from esim_bench.codec.metadata import Metadata
 from esim_bench.codec.saip.build import BuiltProfile
 from esim_bench.crypto.randomness import SystemRandomness
 from esim_bench.errors import ConfigError
-from esim_bench.rack.world import SMDP_ADDRESS, factory_profile, read_package
+from esim_bench.rack.world import SMDP_ADDRESS, factory_profile, packaged
 from esim_bench.servers.asgi import AsgiApp
 from esim_bench.servers.pki import Pki, load_pki, tls_context
 from esim_bench.servers.smdp import Smdp, SmdpCredentials, SqliteStore
@@ -139,7 +139,7 @@ class Started:
 
 def collect(packages: Sequence[Path], profiles: Sequence[str], matching_ids: Sequence[str], address: str) -> list[Item]:
     """Read all profiles and give each a MatchingID. Raises ConfigError, CodecError."""
-    built = [_addressed(read_package(path), address) for path in packages]
+    built = [_addressed(packaged(path), address) for path in packages]
     built += [_addressed(factory_profile(name), address) for name in profiles]
     if len(matching_ids) > len(built):
         raise ConfigError(

@@ -28,19 +28,23 @@ def on_slot(
     tls_roots: Path | None = None,
     sink: EventSink | None = None,
     start: bool = True,
+    allow_destructive: bool = False,
+    real_time: bool = False,
 ) -> T:
     """Do something on one slot. A simulated card goes on from where the last command left it.
 
-    ``source``: where the job will download from; a foreign server makes simulated time real. Raises ConfigError.
+    ``source``: where the job will download from; a foreign server makes simulated time real, as ``real_time`` does.
+    Raises ConfigError.
     """
     rack = load_rack(rack_name)
     spec = rack.one(slot_name)
     remembered = load_state(rack, spec.name) if spec.simulated else None
     world = World(rack, remembered.seed if remembered else FACTORY_SEED, tls_roots=tls_roots)
-    real_time = source is not None and is_foreign(source)
+    real_time = real_time or (source is not None and is_foreign(source))
 
     async def session() -> T:
-        slot = open_slot(spec, world, sink or NullSink(), state=remembered.nvm if remembered else None)
+        state = remembered.nvm if remembered else None
+        slot = open_slot(spec, world, sink or NullSink(), state=state, allow_destructive=allow_destructive)
         try:
             if start:
                 await slot.start()

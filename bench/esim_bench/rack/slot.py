@@ -6,9 +6,11 @@ import asyncio
 from dataclasses import dataclass
 
 from esim_bench import clock, data
+from esim_bench.agents.download import DownloadResult, OnProgress
 from esim_bench.agents.lpa import Lpa
 from esim_bench.card import Card
 from esim_bench.codec import es10
+from esim_bench.codec.activation_code import ActivationCode
 from esim_bench.errors import ConfigError
 from esim_bench.events import EventSink, MarkEvent
 from esim_bench.ports import (
@@ -24,6 +26,7 @@ from esim_bench.ports import (
     SlotHardware,
     load_driver,
 )
+from esim_bench.rack import installed
 from esim_bench.rack.model import DriverTable, SlotSpec
 from esim_bench.rack.world import World
 
@@ -48,12 +51,21 @@ class DeviceState:
 class Slot:
     """An opened slot. Made by ``open_slot``; ``close`` it in the end."""
 
-    def __init__(self, spec: SlotSpec, world: World, sink: EventSink, hardware: SlotHardware) -> None:
+    def __init__(
+        self,
+        spec: SlotSpec,
+        world: World,
+        sink: EventSink,
+        hardware: SlotHardware,
+        *,
+        allow_destructive: bool = False,
+    ) -> None:
         self.spec = spec
         self.world = world
         self.sink = sink
         self.hardware = hardware
-        self.card = Card(hardware.card, sink=sink, protect=spec.protected)
+        self.protected = spec.protected and not allow_destructive
+        self.card = Card(hardware.card, sink=sink, protect=self.protected)
         self.bearer = world.bearer(sink)
         self.lpa = Lpa(self.card, self.bearer, device=self._device_info())
         self.powered = False
@@ -117,6 +129,30 @@ class Slot:
         if self.modem is not None:
             await self.modem.close()
 
+    # ---------------------------------------------------------------------------------------------------- profiles
+
+    async def install(
+        self,
+        code: ActivationCode,
+        *,
+        confirmation_code: str | None = None,
+        progress: OnProgress | None = None,
+    ) -> DownloadResult:
+        """Download a profile, and remember that it was this bench that installed it."""
+        result = await self.lpa.download(code, confirmation_code=confirmation_code, progress=progress)
+        if self.spec.protected:
+            installed.remember(await self.lpa.eid(), es10.iccid_to_text(result.metadata.iccid))
+        return result
+
+    async def delete(self, iccid: bytes) -> None:
+        """Delete a disabled profile. On a protected slot: one that this bench installed; else ProtectedError."""
+        eid, text = await self.lpa.eid(), es10.iccid_to_text(iccid)
+        if self.protected and text in installed.installed(eid):
+            self.card.guard.allow_deletion(iccid)
+        await self.lpa.delete(iccid)
+        if self.spec.protected:
+            installed.forget(eid, text)
+
     # ------------------------------------------------------------------------------------------------------- state
 
     async def state(self) -> DeviceState:
@@ -151,10 +187,13 @@ class Slot:
         self.sink.emit(MarkEvent(clock.wall_ns(), text))
 
 
-def open_slot(spec: SlotSpec, world: World, sink: EventSink, *, state: bytes | None = None) -> Slot:
+def open_slot(
+    spec: SlotSpec, world: World, sink: EventSink, *, state: bytes | None = None, allow_destructive: bool = False
+) -> Slot:
     """Open a slot's parts through its drivers; no I/O yet.
 
-    ``state``: simulated slots go on from this snapshot. Raises ConfigError: unknown driver, unusable table.
+    ``state``: simulated slots go on from this snapshot. ``allow_destructive``: lifts the protection. Raises ConfigError:
+    unknown driver, unusable table.
     """
     context = DriverContext(
         slot=spec.name,
@@ -167,7 +206,7 @@ def open_slot(spec: SlotSpec, world: World, sink: EventSink, *, state: bytes | N
         preload=world.preload(spec) if spec.sim and state is None else (),
         state=state,
     )
-    return Slot(spec, world, sink, _open_hardware(spec, context))
+    return Slot(spec, world, sink, _open_hardware(spec, context), allow_destructive=allow_destructive)
 
 
 def _open_hardware(spec: SlotSpec, context: DriverContext) -> SlotHardware:

@@ -22,10 +22,9 @@ from esim_bench.crypto.certificates import Certificate
 from esim_bench.crypto.identity import EuiccIdentity
 from esim_bench.crypto.keys import Curve
 from esim_bench.crypto.randomness import Randomness, SeededRandomness, SystemRandomness
-from esim_bench.errors import CodecError, ConfigError
 from esim_bench.events import EventSink
 from esim_bench.ports import Bearer, PreloadedProfile
-from esim_bench.profile_file import load_profile
+from esim_bench.profile_file import load_profile, read_package
 from esim_bench.rack.bearer import HttpsBearer, InProcessBearer, RoutingBearer
 from esim_bench.rack.model import Rack, SlotSpec
 from esim_bench.rack.source import ProfileOrder, ProfileSource
@@ -33,7 +32,6 @@ from esim_bench.servers.pki import Pki, create_pki, load_pki, make_eid
 from esim_bench.servers.smdp import Smdp, SmdpCredentials, SqliteStore
 
 SMDP_ADDRESS = "testsmdpplus1.example.com"
-MAX_PACKAGE = 1024 * 1024
 
 
 class World:
@@ -119,7 +117,7 @@ class World:
         if source.activation_code is not None:
             code = ActivationCode.parse(source.activation_code)
             return ProfileOrder(code, None, None, f"{code.matching_id} at {code.address}")
-        built = read_package(source.package) if source.package else factory_profile(source.profile or "operational-a")
+        built = packaged(source.package) if source.package else factory_profile(source.profile or "operational-a")
         package = ProfilePackage.parse(built.upp)
         matching_id = "BENCH-" + hashlib.sha256(built.upp + built.metadata).hexdigest()[:16].upper()
         self.smdp.release(
@@ -145,28 +143,11 @@ def factory_profile(name: str) -> BuiltProfile:
     return load_profile(data.profile_file(name))
 
 
-def read_file(path: Path) -> bytes:
-    """Read a profile package file. Raises ConfigError."""
-    try:
-        size = path.stat().st_size
-        if size > MAX_PACKAGE:
-            raise ConfigError(
-                "profile package too large", where=str(path), expected=f"at most {MAX_PACKAGE} bytes", found=size
-            )
-        return path.read_bytes()
-    except OSError as exc:
-        raise ConfigError(f"cannot read the profile package: {exc.strerror}", where=str(path)) from exc
-
-
-def read_package(path: Path) -> BuiltProfile:
-    """Read a profile package and give it metadata that fits. Raises ConfigError, CodecError (with the file's name)."""
+def packaged(path: Path) -> BuiltProfile:
+    """Read a profile package, or build a profile file, and give it metadata. Raises ConfigError, CodecError."""
     if path.suffix == ".toml":
         return load_profile(path)
-    upp = read_file(path)
-    try:
-        package = ProfilePackage.parse(upp, deep=True)
-    except CodecError as exc:
-        raise CodecError(str(exc), where=str(path)) from exc
+    package = read_package(path, deep=True)
     events = ("install", "enable", "disable", "delete")
     metadata = Metadata(
         iccid=package.iccid,
@@ -175,7 +156,7 @@ def read_package(path: Path) -> BuiltProfile:
         profile_class="operational",
         notifications=((events, SMDP_ADDRESS),),
     )
-    return BuiltProfile(upp=upp, metadata=metadata.encode())
+    return BuiltProfile(upp=package.raw, metadata=metadata.encode())
 
 
 def describe_source(source: ProfileSource) -> Mapping[str, Any]:

@@ -50,7 +50,7 @@ async def install(bench: Bench, order: ProfileOrder, source: ProfileSource) -> b
         if order.iccid is not None and order.iccid in before:
             step.detail = f"{es10.iccid_to_text(order.iccid)} is already installed"
             return order.iccid
-        result = await lpa.download(order.activation_code, confirmation_code=source.confirmation_code)
+        result = await bench.slot.install(order.activation_code, confirmation_code=source.confirmation_code)
         added = [p for p in await lpa.profiles() if p.iccid is not None and p.iccid not in before]
         if len(added) != 1 or added[0].iccid is None:
             raise CheckFailed("profiles added by the download", expected=1, found=len(added))

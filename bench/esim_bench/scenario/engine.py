@@ -50,6 +50,8 @@ class RunOptions:
     keep_state: bool = True
     """Remember simulated cards as the run leaves them, for commands by hand."""
     timeout: float = SLOT_TIMEOUT
+    allow_destructive: bool = False
+    """Lift the protection of protected slots."""
 
 
 def run_scenario(
@@ -166,7 +168,7 @@ async def _run_slot(
         journal.emit(
             MarkEvent(clock.wall_ns(), f"scenario {scenario.name} on {spec.form_factor.value} slot {spec.name}")
         )
-        slot = open_slot(spec, world, TeeSink(journal))
+        slot = open_slot(spec, world, TeeSink(journal), allow_destructive=options.allow_destructive)
         bench = Bench(slot, lambda step, outcome: on_step(spec.name, step, outcome))
         async with asyncio.timeout(options.timeout):
             await scenario.run(bench, params)

@@ -62,7 +62,7 @@ async def _mid_download(bench: Bench, params: Params) -> None:
     if order.iccid is not None and await common.find(bench, order.iccid) is not None:
         async with bench.step("clear the way") as step:
             await common.leave(bench, order.iccid)
-            await slot.lpa.delete(order.iccid)
+            await slot.delete(order.iccid)
             step.detail = f"{es10.iccid_to_text(order.iccid)} deleted"
     async with bench.step("cut in mid-download") as step:
         before = await slot.state()
@@ -76,7 +76,7 @@ async def _mid_download(bench: Bench, params: Params) -> None:
                 await slot.cut()
 
         try:
-            await slot.lpa.download(order.activation_code, confirmation_code=params.confirmation_code, progress=cut)
+            await slot.install(order.activation_code, confirmation_code=params.confirmation_code, progress=cut)
         except TransportError as exc:
             step.detail = f"cut after segment {cut_at}: {exc.what}"
         except BenchError:
