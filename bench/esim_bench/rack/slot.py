@@ -192,8 +192,8 @@ def open_slot(
 ) -> Slot:
     """Open a slot's parts through its drivers; no I/O yet.
 
-    ``state``: simulated slots go on from this snapshot. ``allow_destructive``: lifts the protection. Raises ConfigError:
-    unknown driver, unusable table.
+    ``state``: simulated slots go on from this snapshot. ``allow_destructive``: lifts the protection. Raises
+    ConfigError: unknown driver, unusable table.
     """
     context = DriverContext(
         slot=spec.name,

@@ -214,3 +214,18 @@ def test_the_servers_lifespan_is_answered(bench):
         return sent
 
     assert asyncio.run(main()) == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+@pytest.mark.parametrize(
+    ("function", "payload"),
+    [
+        ("authenticateClient", "authenticateServerResponse"),
+        ("getBoundProfilePackage", "prepareDownloadResponse"),
+        ("cancelSession", "cancelSessionResponse"),
+    ],
+)
+def test_an_unknown_transaction_is_named_whatever_comes_with_it(bench, function, payload):
+    response = bench.post(function, {"transactionId": "00FF", payload: "AAAA"})
+    assert response.status == 200
+    data = json.loads(response.body)["header"]["functionExecutionStatus"]["statusCodeData"]
+    assert (data["subjectCode"], data["reasonCode"]) == ("8.10.1", "3.9")

@@ -154,8 +154,9 @@ class SmdpCore:
 
     def _authenticate_client(self, fields: Mapping[str, bytes | str]) -> Fields:
         request = octets(fields, "authenticateServerResponse")
-        message = parse_authentication(request)
+        # The session first: who asks about an unknown one is told so, whatever else is in the request.
         session, now = self._session(fields)
+        message = parse_authentication(request)
         repeated = session.answered("authenticateClient", request)
         if repeated is not None:
             return repeated
@@ -222,8 +223,8 @@ class SmdpCore:
 
     def _get_bound_profile_package(self, fields: Mapping[str, bytes | str]) -> Fields:
         request = octets(fields, "prepareDownloadResponse")
-        message = parse_preparation(request)
         session, now = self._session(fields)
+        message = parse_preparation(request)
         repeated = session.answered("getBoundProfilePackage", request)
         if repeated is not None:
             return repeated
@@ -303,8 +304,8 @@ class SmdpCore:
     # ------------------------------------------------------------------------------- ES9+.CancelSession, SGP.22 5.6.5
 
     def _cancel_session(self, fields: Mapping[str, bytes | str]) -> Fields:
-        message = parse_cancellation(octets(fields, "cancelSessionResponse"))
         session, _ = self._session(fields)
+        message = parse_cancellation(octets(fields, "cancelSessionResponse"))
         if isinstance(message, Refused):
             raise StatusError(status.EUICC_NOT_VERIFIED, f"the eUICC did not cancel: {message.reason}")
         if message.signed.transaction_id != session.transaction_id:
