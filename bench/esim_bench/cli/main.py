@@ -6,13 +6,16 @@ import json
 import os
 import sys
 
-import click
 import typer
 
 import esim_bench
 from esim_bench.cli import apdu, demo, euicc, package, pki, rack, run, runs, scenario, serve, trace
 from esim_bench.cli.common import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_MISTAKE, EXIT_PASS, exit_code_of
 from esim_bench.errors import BenchError
+
+DEBUG_VARIABLE = "ESIM_BENCH_DEBUG"
+_UsageError: type[Exception] = typer.BadParameter.__mro__[2]
+"""What Typer raises for any mistake on the command line; it has no public name in all of its versions."""
 
 cli = typer.Typer(
     name="esim-bench",
@@ -56,32 +59,44 @@ def main() -> None:
 
 
 def invoke(arguments: list[str]) -> int:
-    """Run one command line and return its exit code; never raises for a foreseeable cause."""
+    """Run one command line and return its exit code; never raises."""
     wants_json = "--json" in arguments
     try:
         result = cli(arguments, prog_name="esim-bench", standalone_mode=False)
         return result if isinstance(result, int) else EXIT_PASS
-    except click.exceptions.Exit as exc:
+    except typer.Exit as exc:
         return int(exc.exit_code)
-    except click.exceptions.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("interrupted\n")
         return EXIT_INTERRUPTED
-    except click.ClickException as exc:
-        exc.show(sys.stderr)
-        return EXIT_MISTAKE
+    except _UsageError as exc:
+        return _report(type(exc).__name__, _usage(exc), EXIT_MISTAKE, wants_json)
     except BenchError as exc:
-        return _report(exc, exit_code_of(exc), wants_json)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return EXIT_INTERRUPTED
+        return _report(type(exc).__name__, str(exc), exit_code_of(exc), wants_json)
     except BrokenPipeError:
         # The reader of our output went away (head, less): no reason to complain, and nobody to complain to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PASS
+    except OSError as exc:
+        # A file or folder that the operator named, or the bench's home.
+        where = f"{exc.filename}: " if exc.filename else ""
+        return _report("ConfigError", f"{where}{exc.strerror or exc}", EXIT_MISTAKE, wants_json)
+    except Exception as exc:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        text = f"internal error: {type(exc).__name__}: {exc} (set {DEBUG_VARIABLE}=1 to see where)"
+        return _report(type(exc).__name__, text, EXIT_ERROR, wants_json)
 
 
-def _report(error: BenchError, code: int, wants_json: bool) -> int:
-    sys.stderr.write(f"error: {error}\n")
+def _usage(error: Exception) -> str:
+    """Say a mistake on the command line with the option it is about."""
+    text = error.format_message() if hasattr(error, "format_message") else str(error)
+    context = getattr(error, "ctx", None)
+    return f"{text} (see: {context.command_path} --help)" if context is not None else str(text)
+
+
+def _report(kind: str, text: str, code: int, wants_json: bool) -> int:
+    sys.stderr.write(f"error: {text}\n")
     if wants_json:
-        sys.stdout.write(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}) + "\n")
-    return code if code else EXIT_ERROR
+        sys.stdout.write(json.dumps({"error": {"type": kind, "message": text}}) + "\n")
+    return code or EXIT_ERROR

@@ -48,6 +48,7 @@ def run(
 ) -> None:
     """Run a scenario on slots of the rack, in parallel."""
     from esim_bench.cli.session import is_foreign
+    from esim_bench.rack.check import check
     from esim_bench.rack.model import load_rack
     from esim_bench.rack.source import ProfileSource
     from esim_bench.scenario import engine, registry
@@ -66,9 +67,12 @@ def run(
         tls_roots=tls_roots,
         allow_destructive=allow_destructive,
     )
-    result, _folder = engine.run_scenario(
-        bench_rack, bench_rack.select(slot or []), chosen, params, options, progress(json)
-    )
+    slots = bench_rack.select(slot or [])
+    check(bench_rack, slots)
+    for place in (junit.parent if junit is not None else None, trace_dir):
+        if place is not None:
+            place.mkdir(parents=True, exist_ok=True)
+    result, _folder = engine.run_scenario(bench_rack, slots, chosen, params, options, progress(json))
     finish(result, junit, json=json)
     raise typer.Exit(exit_code(result, allow_skip=allow_skip))
 
@@ -102,7 +106,6 @@ def finish(result: object, junit: Path | None, *, json: bool) -> None:
     finally:
         store.close()
     if junit is not None:
-        junit.parent.mkdir(parents=True, exist_ok=True)
         junit.write_text(junit_report(document))
     if json:
         print_json(document)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from esim_bench import tomlfile
@@ -14,15 +15,17 @@ from esim_bench.rack.state import load_state
 from esim_bench.rack.world import World, factory_profile
 
 
-def check(rack: Rack) -> None:
-    """Check that every driver, profile and personality of a rack exists. Raises ConfigError with all complaints.
+def check(rack: Rack, slots: Sequence[SlotSpec] | None = None) -> None:
+    """Check that every driver, profile and personality of a rack (or of some of its slots) exists.
 
-    Nothing is touched: real devices are neither opened nor looked for.
+    Nothing is touched: real devices are neither opened nor looked for. Raises ConfigError with all complaints.
     """
     complaints: list[str] = []
     text = tomlfile.load(rack.path, "rack file")[1]
     world = World(rack, "check")
     for index, slot in enumerate(rack.slots):
+        if slots is not None and slot not in slots:
+            continue
         try:
             for part in (slot.card, slot.modem, slot.power):
                 if part is not None:
