@@ -5,46 +5,18 @@ Every reader here takes bytes from outside and raises CodecError for anything ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from esim_bench.codec import tlv
+from esim_bench.codec.es10 import AUTHENTICATE_ERRORS, CANCEL_REASONS, DOWNLOAD_ERRORS, FUNCTIONS, Tag
 from esim_bench.codec.tlv import Tlv
 from esim_bench.errors import CodecError
 
 SIGNATURE: Final = 0x5F37
 OTPK: Final = 0x5F49
 CHALLENGE_LENGTH: Final = 16
-
-AUTHENTICATE_ERRORS: Final = {
-    1: "invalidCertificate",
-    2: "invalidSignature",
-    3: "unsupportedCurve",
-    4: "noSessionContext",
-    5: "invalidOid",
-    6: "euiccChallengeMismatch",
-    7: "ciPKUnknown",
-    127: "undefinedError",
-}
-DOWNLOAD_ERRORS: Final = {
-    1: "invalidCertificate",
-    2: "invalidSignature",
-    3: "unsupportedCurve",
-    4: "noSessionContext",
-    5: "invalidTransactionId",
-    127: "undefinedError",
-}
-CANCEL_REASONS: Final = {
-    0: "endUserRejection",
-    1: "postponed",
-    2: "timeout",
-    3: "pprNotAllowed",
-    4: "metadataMismatch",
-    5: "loadBppExecutionError",
-    127: "undefinedReason",
-}
-CANCEL_ERRORS: Final = {5: "invalidTransactionId", 127: "undefinedError"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +164,7 @@ def parse_cancellation(data: bytes) -> Cancellation | Refused:
     outer = expect(tlv.parse(data, where), 0xBF41, where)
     branch = _only_child(outer, where)
     if branch.tag == 0x81:
-        return Refused(None, CANCEL_ERRORS.get(integer(branch, where), "undefinedError"))
+        return Refused(None, FUNCTIONS[Tag.CANCEL_SESSION].results.get(integer(branch, where), "undefinedError"))
     expect(branch, 0xA0, where)
     signed, signature = _members(branch, (0x30, SIGNATURE), where)
     return Cancellation(Signed(signed, signature), signed.get(0x81).value, integer(signed.get(0x82), "reason"))
@@ -277,6 +249,6 @@ def _members(outer: Tlv, tags: Sequence[int], where: str) -> list[Tlv]:
     return children[: len(tags)]
 
 
-def _refused(branch: Tlv, names: dict[int, str]) -> Refused:
+def _refused(branch: Tlv, names: Mapping[int, str]) -> Refused:
     code = integer(branch.get(0x02), "error code")
     return Refused(branch.get(0x80).value, names.get(code, f"code {code}"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from esim_bench.codec import tlv
+from esim_bench.codec.es10_results import EVENTS, INSTALL_ERRORS
 from esim_bench.codec.tlv import Tlv
 from esim_bench.crypto.certificates import Certificate, Role
 from esim_bench.errors import CodecError
@@ -18,29 +19,10 @@ from esim_bench.servers.smdp.status import StatusError
 from esim_bench.servers.smdp.store import NotificationRecord, OrderState, SmdpStore, Transaction
 from esim_bench.servers.smdp.verify import load_certificate, verify_chain, verify_signature
 
-OPERATIONS: Final = ("install", "enable", "disable", "delete")
 STATES: Final = {
     "enable": OrderState.ENABLED,
     "disable": OrderState.DISABLED,
     "delete": OrderState.DELETED,
-}
-ERROR_REASONS: Final = {
-    1: "incorrectInputValues",
-    2: "invalidSignature",
-    3: "invalidTransactionId",
-    4: "unsupportedCrtValues",
-    5: "unsupportedRemoteOperationType",
-    6: "unsupportedProfileClass",
-    7: "scp03tStructureError",
-    8: "scp03tSecurityError",
-    9: "iccidAlreadyExists",
-    10: "insufficientMemory",
-    11: "interruption",
-    12: "peProcessingError",
-    13: "dataMismatch",
-    14: "invalidNaaKey",
-    15: "pprNotAllowed",
-    127: "unknownError",
 }
 
 
@@ -157,7 +139,7 @@ class Notifications:
 
 def _head(metadata: Tlv) -> _Head:
     events = metadata.get(0x81)
-    names = [name for number, name in enumerate(OPERATIONS) if bit(events.value[1:], number)]
+    names = [name for number, name in enumerate(EVENTS) if bit(events.value[1:], number)]
     if len(names) != 1:
         raise CodecError("wrong notification event", expected="one event bit", found=events.value[:4].hex() or "none")
     iccid = metadata.find(0x5A)
@@ -170,4 +152,4 @@ def _final_result(final: Tlv) -> tuple[int | None, str]:
         return None, "success"
     error = final.get(0xA1)
     command, reason = integer(error.get(0x80), "bppCommandId"), integer(error.get(0x81), "errorReason")
-    return reason, f"{ERROR_REASONS.get(reason, f'error {reason}')} in command {command}"
+    return reason, f"{INSTALL_ERRORS.get(reason, f'error {reason}')} in command {command}"
