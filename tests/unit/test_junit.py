@@ -25,7 +25,7 @@ def slot(name: str, outcome: str, steps: list[tuple[str, str, str]]) -> dict[str
 
 
 def parse(*slots: dict[str, Any]) -> ET.Element:
-    document = {"run": "r1", "outcome": "FAIL", "seed": "7", "started": "2026-01-01T00:00:00.5Z", "slots": list(slots)}
+    document = {"run": "r1", "outcome": "FAIL", "seed": 7, "started": "2026-01-01T00:00:00.5Z", "slots": list(slots)}
     return ET.fromstring(junit(document).encode())
 
 

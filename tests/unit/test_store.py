@@ -20,7 +20,7 @@ def run(name: str, outcome: str = "PASS") -> dict[str, Any]:
     return {
         "run": name,
         "outcome": outcome,
-        "seed": "7",
+        "seed": 7,
         "scenario": "provision",
         "rack": "sim-3",
         "started": "2026-01-01T00:00:00Z",

@@ -17,7 +17,7 @@ from esim_bench.store.runs import RunStore
 RUN: dict[str, Any] = {
     "run": "20260101-000000-ab12",
     "outcome": "FAIL",
-    "seed": "7",
+    "seed": 7,
     "scenario": "switch",
     "rack": "sim-3",
     "started": "2026-01-01T00:00:00Z",

@@ -149,7 +149,7 @@ def show(document: dict[str, object]) -> None:
         ],
     )
     say()
-    seed = f", seed {document['seed']}" if document["seed"] else ""
+    seed = f", seed {document['seed']}" if document["seed"] is not None else ""
     say(f"run {document['run']}: {document['outcome']}{seed}")
 
 

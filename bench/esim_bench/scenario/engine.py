@@ -76,7 +76,7 @@ def run_scenario(
         run=run_id,
         scenario=scenario.name,
         rack=rack.name,
-        seed=str(options.seed) if rack.simulated else "",
+        seed=options.seed if rack.simulated else None,
         started=started.isoformat(timespec="seconds"),
         params=_shown(params),
         version=esim_bench.__version__,

@@ -128,7 +128,8 @@ class RunResult:
     run: str
     scenario: str
     rack: str
-    seed: str
+    seed: int | None
+    """None on racks whose randomness is the operating system's."""
     started: str
     params: dict[str, Any]
     version: str

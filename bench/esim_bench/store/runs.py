@@ -82,7 +82,7 @@ class RunStore:
             str(run_document.get("started", "")),
             str(scenario),
             str(run_document.get("rack", "")),
-            str(run_document.get("seed", "")),
+            "" if run_document.get("seed") is None else str(run_document["seed"]),
             outcome,
             json.dumps(run_document),
         )
