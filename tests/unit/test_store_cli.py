@@ -73,7 +73,7 @@ def test_a_run_is_shown() -> None:
         "[red] expected 9000, found 6985",
         "test [bold]",
         "/runs/S1.pcapng",
-        "iSIM, switch, 3 APDUs",
+        "S1    iSIM",
     ):
         assert piece in text
 

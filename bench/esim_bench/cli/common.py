@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from esim_bench.errors import (
     RspError,
 )
 
+_COLOURS = {"PASS": 32, "FAIL": 31, "TIMEOUT": 33, "ERROR": 35, "ABORTED": 35, "SKIPPED": 2}
 EXIT_PASS, EXIT_FAIL, EXIT_MISTAKE, EXIT_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
 JsonOption = Annotated[
@@ -75,8 +77,17 @@ def note(text: str) -> None:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table: columns as wide as needed, nothing cut."""
-    lines = [[str(cell) for cell in row] for row in rows]
+    """Print a table: columns as wide as needed, nothing cut; outcomes in colour at a terminal."""
+    # Names come from cards and files: nothing in them may steer the terminal.
+    lines = [["".join(c if c.isprintable() else "?" for c in str(cell)) for cell in row] for row in rows]
     widths = [max(len(line[column]) for line in [list(head), *lines]) for column in range(len(head))]
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     for line in [list(head), ["-" * width for width in widths], *lines]:
-        say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        cells[-1] = line[-1]
+        if colour:
+            cells = [
+                f"\x1b[{_COLOURS[cell]}m{text}\x1b[0m" if cell in _COLOURS else text
+                for cell, text in zip(line, cells, strict=True)
+            ]
+        say("  ".join(cells).rstrip())

@@ -11,11 +11,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
-from esim_bench.cli.common import JsonOption, app
+from esim_bench.cli.common import JsonOption, app, table
 from esim_bench.errors import ConfigError
 from esim_bench.events import ApduEvent
 from esim_bench.trace import show as rendering
@@ -68,14 +65,13 @@ def stats(file: File, as_json: JsonOption = False) -> None:
             }
             sys.stdout.write(json.dumps(document, indent=2) + "\n")
         else:
-            table = Table(box=SIMPLE_HEAD)
-            table.add_column("function")
-            for column in ("count", "unfinished", "total ms", "median ms"):
-                table.add_column(column, justify="right")
-            for row in rows:
-                unfinished = str(row.unfinished or "")
-                table.add_row(row.function, str(row.count), unfinished, f"{row.total_ms:.1f}", f"{row.median_ms:.3f}")
-            Console().print(table)
+            table(
+                ["function", "count", "unfinished", "total ms", "median ms"],
+                [
+                    [row.function, row.count, row.unfinished or "-", f"{row.total_ms:.1f}", f"{row.median_ms:.3f}"]
+                    for row in rows
+                ],
+            )
         warn(reader)
 
 
