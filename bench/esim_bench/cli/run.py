@@ -42,6 +42,9 @@ def run(
     ] = None,
     tls_roots: TlsRootsOption = None,
     allow_destructive: AllowDestructiveOption = False,
+    trace_secrets: Annotated[
+        bool, typer.Option("--trace-secrets", help="Leave secrets in the traces of real slots (files of mode 0600).")
+    ] = False,
     allow_skip: Annotated[bool, typer.Option("--allow-skip", help="All slots skipped is no mistake.")] = False,
     rack: RackOption = None,
     json: JsonOption = False,
@@ -66,6 +69,7 @@ def run(
         real_time=isinstance(params, ProfileSource) and is_foreign(params),
         tls_roots=tls_roots,
         allow_destructive=allow_destructive,
+        trace_secrets=trace_secrets,
     )
     slots = bench_rack.select(slot or [])
     check(bench_rack, slots)

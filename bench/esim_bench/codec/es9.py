@@ -121,7 +121,7 @@ def _dump(document: Mapping[str, Any]) -> bytes:
 
 def _object(body: bytes, where: str) -> dict[str, Any]:
     try:
-        document = json.loads(body.decode())
+        document = json.loads(body.decode(), object_pairs_hook=_members)
     except UnicodeDecodeError as exc:
         raise CodecError("not UTF-8", where=where, expected="a JSON object", found=f"byte {exc.start}") from exc
     except RecursionError as exc:
@@ -131,6 +131,14 @@ def _object(body: bytes, where: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise CodecError("wrong JSON", where=where, expected="an object", found=type(document).__name__)
     return document
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Of two fields of one name somebody in between may have looked at the other one.
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a member comes twice in one object")
+    return members
 
 
 def _encode(coding: Mapping[str, str], fields: Fields, where: str) -> dict[str, str]:

@@ -95,7 +95,7 @@ def check_euicc_chain(euicc: Certificate, eum: Certificate, ci: Issuer, now_ns: 
     _check_end_entity(euicc, Role.EUICC)
     if euicc.eid is None:
         raise euicc.error(
-            "no EID", Role.EUICC, expected="32 digits as serialNumber of the subject", found=euicc.subject
+            "no EID", Role.EUICC, expected="one serialNumber of 32 digits in the subject", found=euicc.subject
         )
     if euicc.organization != eum.organization:
         raise euicc.error(

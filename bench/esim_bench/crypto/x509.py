@@ -125,7 +125,7 @@ class Certificate:
     oid: str | None = field(compare=False)
     """The registered ID of the subject alternative name, dotted: the OID of the SM-DP+, EUM or CI."""
     eid: bytes | None = field(compare=False)
-    """The subject's serial number where that is 32 digits, 16 bytes."""
+    """The subject's only serial number where that is 32 digits, 16 bytes."""
     hosts: tuple[str, ...] = field(repr=False, compare=False)
     """DNS names and IP addresses of the subject alternative name."""
     not_before: datetime.datetime = field(repr=False, compare=False)
@@ -283,7 +283,9 @@ def _attribute(name: x509.Name, oid: x509.ObjectIdentifier) -> str | None:
 
 
 def _eid(subject: x509.Name) -> bytes | None:
-    text = _attribute(subject, NameOID.SERIAL_NUMBER) or ""
+    # With two of them, one could be in the range of the EUM and the other be taken for the EID.
+    found = subject.get_attributes_for_oid(NameOID.SERIAL_NUMBER)
+    text = str(found[0].value) if len(found) == 1 else ""
     return bytes.fromhex(text) if len(text) == 32 and text.isascii() and text.isdigit() else None
 
 

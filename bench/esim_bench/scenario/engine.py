@@ -26,7 +26,7 @@ from esim_bench.scenario.context import Bench, StepFailed, describe_crash
 from esim_bench.scenario.registry import Scenario
 from esim_bench.scenario.results import Outcome, RunResult, SlotResult, StepResult, outcome_of, worst
 from esim_bench.store.home import runs_dir
-from esim_bench.trace import Journal
+from esim_bench.trace import Journal, SecretMask
 
 T = TypeVar("T")
 
@@ -52,6 +52,8 @@ class RunOptions:
     timeout: float = SLOT_TIMEOUT
     allow_destructive: bool = False
     """Lift the protection of protected slots."""
+    trace_secrets: bool = False
+    """Leave secrets in the traces of real slots, in files that only their owner may read."""
 
 
 def run_scenario(
@@ -96,6 +98,19 @@ def run_scenario(
 def in_time(rack: Rack, real_time: bool, job: Coroutine[Any, Any, T]) -> T:
     """Run a job on the virtual loop where all slots are simulated, on a real one otherwise."""
     return clock.run_virtual(job) if rack.simulated and not real_time else clock.run_real(job)
+
+
+async def _secrecy(world: World, spec: SlotSpec, params: BaseModel, options: RunOptions) -> dict[str, Any]:
+    """Return how a slot's journal treats secrets: raw on simulated slots (test keys), masked at writing on real ones."""
+    if spec.simulated:
+        return {}
+    if options.trace_secrets:
+        return {"private": True}
+    words: list[str] = []
+    if isinstance(params, ProfileSource):
+        order = await world.order(params)
+        words = [order.activation_code.matching_id, params.confirmation_code or ""]
+    return {"mask": SecretMask(word for word in words if word)}
 
 
 def write_document(folder: Path, result: RunResult) -> None:
@@ -159,7 +174,7 @@ async def _run_slot(
     on_step: OnStep,
     result: SlotResult,
 ) -> None:
-    journal = Journal.create(path, slot=spec.name)
+    journal = Journal.create(path, slot=spec.name, **await _secrecy(world, spec, params, options))
     result.trace = str(path)
     began = clock.now()
     bench: Bench | None = None

@@ -33,6 +33,8 @@ from esim_drivers.sim.rsp_session import Prepared, one_time_key_slot
 INSTALLING_KEY = "euicc/installing"
 MAX_PROTECTED = 16 * 1024
 """Bytes of the largest protected TLV that is taken; the standard's senders keep to 1020."""
+MAX_COMMAND = 16 * 1024
+"""Bytes of the longest ConfigureISDP, StoreMetadata or ReplaceSessionKeys: all of it waits in RAM for its last byte."""
 
 _INITIALISE = 0xBF23
 _CONFIGURE = 0xBF24
@@ -276,6 +278,8 @@ class BppLoader:
         self._sequence_left -= size
         if sequence.command is Command.LOAD_PROFILE_ELEMENTS:
             self._install()
+        elif len(self._plain) > MAX_COMMAND:
+            raise LoadError(Reason.INCORRECT_INPUT_VALUES)
         if self._sequence_left == 0:
             self._close_sequence(sequence.command)
             self._sequence_left = None
@@ -414,7 +418,10 @@ class BppLoader:
         """The profile header has the ICCID as printed, the metadata as in EF.ICCID: nibbles swapped."""
         if tag != _HEADER_ELEMENT:
             raise _bad_element(PeStatus.INVALID_REQUEST_FORMAT)
-        iccid = parse(raw).find(0x83)
+        try:
+            iccid = parse(raw).find(0x83)
+        except CodecError as exc:
+            raise _bad_element(PeStatus.INVALID_REQUEST_FORMAT) from exc
         swapped = swap_nibbles(iccid.value) if iccid is not None else b""
         if self._metadata is None or swapped != self._metadata.iccid:
             raise LoadError(Reason.DATA_MISMATCH)

@@ -73,8 +73,10 @@ class Authenticated:
     transaction_id: bytes
     address: str
     smdp_oid: str
+    role: Role
+    """Of an SM-DP+ or an SM-DS, which authenticates by the same function but has no profiles."""
     issuer: CiKey
-    """The CI of CERT.DPauth."""
+    """The CI of its certificate."""
     signing: SigningIdentity
     signature1: bytes
     """euiccSignature1, the TLV 5F37."""
@@ -144,7 +146,8 @@ class RspSession:
         signing = self._euicc.signing(ci_key_id.value)
         signed = encode(0x30, transaction.raw, address.raw, server_challenge.raw, euicc_info2(self._euicc), context.raw)
         signature1 = self._euicc.sign(signing, signed)
-        self.authenticated = Authenticated(transaction.value, name, server.oid or "", issuer, signing, signature1)
+        role = server.role or Role.DP_AUTH
+        self.authenticated = Authenticated(transaction.value, name, server.oid or "", role, issuer, signing, signature1)
         return encode(
             Tag.AUTHENTICATE_SERVER,
             encode(0xA0, signed, signature1, signing.euicc_certificate, signing.eum_certificate),
@@ -219,7 +222,7 @@ class RspSession:
 
     def _check_dp_pb(self, server: Authenticated, der_bytes: bytes) -> Certificate:
         certificate = _load(der_bytes, DownloadError.INVALID_CERTIFICATE, DownloadError.UNSUPPORTED_CURVE)
-        same_server = certificate.oid == server.smdp_oid
+        same_server = server.role is Role.DP_AUTH and certificate.oid == server.smdp_oid
         if not (same_server and self._holds(certificate, server.issuer, Role.DP_PB)):
             raise _Refused(DownloadError.INVALID_CERTIFICATE)
         return certificate

@@ -251,6 +251,7 @@ class SmdpCore:
             raise StatusError(refused)
         session.step = Step.BOUND
         session.remember("getBoundProfilePackage", request, answer)
+        self.sessions.bound(session)
         self.sessions.touch(session, now)
         return answer
 

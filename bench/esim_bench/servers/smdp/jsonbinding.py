@@ -28,8 +28,8 @@ from esim_bench.servers.smdp.status import StatusError
 
 log = logging.getLogger(__name__)
 
-MAX_BODY: Final = 1024 * 1024
-"""Bytes of the longest request that is read; real ones are below 10 kB."""
+MAX_BODY: Final = 64 * 1024
+"""Bytes of the longest request that is read; real ones are below 10 kB, and the work on one grows with its length."""
 
 Handler = Callable[[str, Mapping[str, bytes | str]], Awaitable[dict[str, bytes | str]]]
 

@@ -19,6 +19,10 @@ from esim_bench.servers.smdp.status import StatusError
 from esim_bench.servers.smdp.store import NotificationRecord, OrderState, SmdpStore, Transaction
 from esim_bench.servers.smdp.verify import load_certificate, verify_chain, verify_signature
 
+MAX_REFUSED: Final = 1000
+"""Notifications that do not verify are kept up to this number per run, so that nobody can fill the store with them."""
+MAX_REFUSED_BYTES: Final = 16 * 1024
+"""Longer ones that do not verify are not kept."""
 STATES: Final = {
     "enable": OrderState.ENABLED,
     "disable": OrderState.DISABLED,
@@ -38,8 +42,8 @@ class _Head:
 class Notifications:
     """Takes what eUICCs tell about their profiles.
 
-    There is no status code to answer with (HTTP 204 whatever it says): what does not verify is kept and marked, and
-    changes nothing.
+    There is no status code to answer with (HTTP 204 whatever it says): what does not verify is kept and marked, within
+    limits, and changes nothing.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Notifications:
         self._store = store
         self._orders = orders
         self._check_dates = check_dates
+        self._refused = 0
 
     def take(self, raw: bytes, now_ns: int) -> tuple[NotificationRecord, Transaction | None]:
         """Verify and keep a PendingNotification; also return the transaction that a verified install result ends.
@@ -79,9 +84,9 @@ class Notifications:
             if head.iccid is not None and head.iccid != self._store.package(order.package).iccid:
                 raise StatusError(status.EUICC_NOT_VERIFIED, "the result is about another ICCID")
         except StatusError as exc:
-            return self._keep(result.raw, head, None, now_ns, refused=str(exc))[0], None
+            return self._keep_refused(result.raw, head, now_ns, str(exc)), None
         with self._store.transaction():
-            record, new = self._keep(result.raw, head, transaction.eid, now_ns, detail=outcome)
+            record, new = self._keep(result.raw, data.raw, head, transaction.eid, now_ns, outcome)
             download = self._store.download(order.id, transaction.eid)
             if new and head.seq > download.last_seq:
                 self._orders.finished(order, download, transaction.transaction_id, head.seq, error)
@@ -105,9 +110,9 @@ class Notifications:
             euicc = verify_chain(load_certificate(euicc_certificate.raw, Role.EUICC), eum, branch.ci, date)
             verify_signature(euicc.certificate, signature, data.raw)
         except StatusError as exc:
-            return self._keep(notification.raw, head, None, now_ns, refused=str(exc))[0]
+            return self._keep_refused(notification.raw, head, now_ns, str(exc))
         with self._store.transaction():
-            record, new = self._keep(notification.raw, head, euicc.eid, now_ns)
+            record, new = self._keep(notification.raw, data.raw, head, euicc.eid, now_ns)
             if new and head.iccid is not None and head.operation in STATES:
                 self._moved(euicc.eid, head.iccid, head.seq, STATES[head.operation])
         return record
@@ -121,20 +126,24 @@ class Notifications:
                 self._orders.set_state(self._store.order(download.order_id), replace(download, last_seq=seq), state)
 
     def _keep(
-        self, raw: bytes, head: _Head, eid: bytes | None, now_ns: int, *, detail: str = "", refused: str | None = None
+        self, raw: bytes, signed: bytes, head: _Head, eid: bytes, now_ns: int, detail: str = ""
     ) -> tuple[NotificationRecord, bool]:
-        record = NotificationRecord(
-            digest=hashlib.sha256(raw).hexdigest(),
-            raw=raw,
-            eid=eid,
-            seq=head.seq,
-            operation=head.operation,
-            iccid=head.iccid,
-            verified=refused is None,
-            detail=detail if refused is None else refused,
-            at_ns=now_ns,
-        )
+        """Keep a verified notification; False when it was there before.
+
+        What was signed, and by whom, makes it the same one: around it anybody can add members, and for each ECDSA
+        signature there is a second one.
+        """
+        digest = hashlib.sha256(eid + signed).hexdigest()
+        record = NotificationRecord(digest, raw, eid, head.seq, head.operation, head.iccid, True, detail, now_ns)
         return record, self._store.add_notification(record)
+
+    def _keep_refused(self, raw: bytes, head: _Head, now_ns: int, why: str) -> NotificationRecord:
+        # Over all bytes, so that a forged one never stands in the way of the true one.
+        digest = hashlib.sha256(raw).hexdigest()
+        record = NotificationRecord(digest, raw, None, head.seq, head.operation, head.iccid, False, why, now_ns)
+        if len(raw) <= MAX_REFUSED_BYTES and self._refused < MAX_REFUSED and self._store.add_notification(record):
+            self._refused += 1
+        return record
 
 
 def _head(metadata: Tlv) -> _Head:

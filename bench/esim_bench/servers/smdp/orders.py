@@ -114,7 +114,7 @@ class Orders:
         if order.expires_ns is not None and now_ns >= order.expires_ns:
             raise StatusError(status.ORDER_EXPIRED)
         download = self._store.download(order.id, eid)
-        if order.cc_hash is not None and download.cc_failures >= order.max_cc_failures:
+        if order.cc_hash is not None and self._cc_failures(order, download) >= order.max_cc_failures:
             raise StatusError(status.CC_RETRIES)
         if order.state is OrderState.ERROR:
             failed_often = download.attempts >= order.max_downloads
@@ -135,11 +135,19 @@ class Orders:
     def count_cc_failure(self, order: Order, download: Download) -> StatusCode:
         """Count a wrong confirmation code; the order is given up after the last try. Returns the code to answer."""
         download = replace(download, cc_failures=download.cc_failures + 1)
-        if download.cc_failures < order.max_cc_failures:
+        if self._cc_failures(order, download) < order.max_cc_failures:
             self._store.put_download(download)
             return status.CC_REFUSED
         self.set_state(order, download, OrderState.ERROR)
         return status.CC_RETRIES
+
+    def _cc_failures(self, order: Order, download: Download) -> int:
+        """Return the wrong codes so far: of all eUICCs together, or many could share the guessing; of a test order each
+        eUICC's own."""
+        if order.test_order:
+            return download.cc_failures
+        others = (item for item in self._store.downloads() if item.order_id == order.id and item.eid != download.eid)
+        return download.cc_failures + sum(item.cc_failures for item in others)
 
     def bound(self, order: Order, download: Download, euicc_otpk: bytes, transaction_id: bytes) -> None:
         """Note that a bound package goes out: from now on an ordinary order belongs to this eUICC."""

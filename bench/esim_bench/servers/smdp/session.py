@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -18,9 +18,12 @@ Fields: TypeAlias = dict[str, bytes | str]
 LIFETIME_NS: Final = 600 * 1_000_000_000
 """How long a session lives after its last successful step."""
 MAX_SESSIONS: Final = 4096
-"""More would let anybody fill the memory, since a session costs the client nothing: the oldest goes."""
+"""More would let anybody fill the memory, since a session costs the client nothing: the oldest goes, first of those
+whose eUICC is not known yet."""
 MAX_REMEMBERED: Final = 4096
-"""How many expired transactions are still told from unknown ones."""
+"""How many transactions of the past are still known: expired ones are told from unknown ones, no id is used again."""
+MAX_ANSWERS: Final = 32
+"""How many bound packages are kept for a client that lost the answer; of older ones it is told that they were bound."""
 
 
 class Step(Enum):
@@ -71,19 +74,22 @@ class Sessions:
         self.lifetime_ns = lifetime_ns
         self._live: OrderedDict[bytes, Session] = OrderedDict()
         self._expired: OrderedDict[bytes, None] = OrderedDict()
+        self._ended: OrderedDict[bytes, None] = OrderedDict()
+        self._bound: deque[Session] = deque()
 
     def __len__(self) -> int:
         return len(self._live)
 
     def __contains__(self, transaction_id: bytes) -> bool:
-        return transaction_id in self._live or transaction_id in self._expired
+        return any(transaction_id in some for some in (self._live, self._expired, self._ended))
 
     def add(self, session: Session, now_ns: int) -> None:
         """Keep a new session."""
         for stale in [key for key, other in self._live.items() if other.expires_ns <= now_ns]:
             self._expire(stale)
         if len(self._live) >= MAX_SESSIONS:
-            self._expire(next(iter(self._live)))
+            nameless = (key for key, other in self._live.items() if other.step is Step.INITIATED)
+            self._expire(next(nameless, next(iter(self._live))))
         self._live[session.transaction_id] = session
 
     def get(self, transaction_id: bytes, now_ns: int) -> Session:
@@ -105,16 +111,27 @@ class Sessions:
         """Let a session live on after a successful step."""
         session.expires_ns = now_ns + self.lifetime_ns
 
+    def bound(self, session: Session) -> None:
+        """Note that a session's answers now hold a whole package; those of older sessions are dropped."""
+        self._bound.append(session)
+        if len(self._bound) > MAX_ANSWERS:
+            self._bound.popleft().answers = {}
+
     def end(self, session: Session) -> None:
         """Forget a session: its transaction id is unknown from now on."""
         self.forget(session.transaction_id)
 
     def forget(self, transaction_id: bytes) -> None:
         """Forget the session of a transaction id, if there is one."""
-        self._live.pop(transaction_id, None)
+        if self._live.pop(transaction_id, None) is not None:
+            _remember(self._ended, transaction_id)
 
     def _expire(self, transaction_id: bytes) -> None:
         self._live.pop(transaction_id, None)
-        self._expired[transaction_id] = None
-        while len(self._expired) > MAX_REMEMBERED:
-            self._expired.popitem(last=False)
+        _remember(self._expired, transaction_id)
+
+
+def _remember(past: OrderedDict[bytes, None], transaction_id: bytes) -> None:
+    past[transaction_id] = None
+    while len(past) > MAX_REMEMBERED:
+        past.popitem(last=False)

@@ -222,7 +222,7 @@ class SqliteStore:
         return Transaction(*rows[0]) if rows else None
 
     def add_notification(self, record: NotificationRecord) -> bool:
-        """Keep a notification; False, and nothing changes, when these very bytes are already there."""
+        """Keep a notification; False, and nothing changes, when one of the same digest is already there."""
         values = (
             record.digest,
             record.raw,

@@ -100,7 +100,7 @@ class NotificationRecord:
     """A notification as it was received, and what its verification said."""
 
     digest: str
-    """SHA-256 of ``raw``, hex."""
+    """SHA-256, hex: of EID and signed part where it is verified, else of ``raw``. No two records have the same."""
     raw: bytes
     eid: bytes | None
     """Where it is known: of a verified one always."""
@@ -160,7 +160,7 @@ class SmdpStore(Protocol):
         """Return the transaction of an id, or None."""
 
     def add_notification(self, record: NotificationRecord) -> bool:
-        """Keep a notification; False, and nothing changes, when these very bytes are already there."""
+        """Keep a notification; False, and nothing changes, when one of the same digest is already there."""
 
     def notifications(self, eid: bytes | None = None) -> list[NotificationRecord]:
         """Return the notifications of an eUICC, or all, in the order they came."""
