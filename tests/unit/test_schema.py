@@ -95,6 +95,18 @@ def test_bytes_after_the_object_are_refused(name: str, raw: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "raw"),
+    [
+        ("EnableProfileRequest", "BF3111A00C5A0D980010325476981032148101FF"),
+        ("StoreMetadataRequest", "BF25145A0A98001032547698103214910153920150B601"),
+    ],
+)
+def test_an_object_that_is_longer_than_the_one_around_it_is_refused(name: str, raw: str) -> None:
+    with pytest.raises(CodecError, match=f"{name}: truncated"):
+        RSP.decode(name, bytes.fromhex(raw))
+
+
+@pytest.mark.parametrize(
     ("name", "raw", "complaint"),
     [
         ("StoreMetadataRequest", "BF25115A0998001032547698103291015392 0150".replace(" ", ""), "iccid"),

@@ -59,3 +59,22 @@ def test_any_bytes_parse_or_are_refused(data: bytes) -> None:
     except CodecError:
         return
     assert b"".join(item.raw for item in objects) == data
+
+
+def test_nesting_is_checked_all_the_way_down() -> None:
+    inner = tlv.encode(0x30, tlv.encode(0xA0, tlv.encode(0x80, b"abc")), tlv.encode(0x81, b""))
+    tlv.check_nesting(inner)
+    for position, length in ((1, 8), (1, 10), (3, 8), (5, 4), (10, 1)):
+        broken = bytearray(inner)
+        broken[position] = length
+        with pytest.raises(CodecError, match="truncated"):
+            tlv.check_nesting(bytes(broken), "in a message")
+
+
+def test_nesting_has_a_limit() -> None:
+    nested = b""
+    for _ in range(tlv.MAX_DEPTH):
+        nested = tlv.encode(0x30, nested)
+    tlv.check_nesting(nested)
+    with pytest.raises(CodecError, match="too deeply"):
+        tlv.check_nesting(tlv.encode(0x30, tlv.encode(0x30, nested)))

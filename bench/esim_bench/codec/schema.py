@@ -97,9 +97,10 @@ class Schema:
         """Decode exactly one object of a type. Raises CodecError naming the member."""
         if len(data) > MAX_MESSAGE:
             raise CodecError("too long", where=type_name, expected=f"at most {MAX_MESSAGE} bytes", found=len(data))
-        # asn1tools does not look at what follows the object.
+        # asn1tools does not look at what follows the object, nor mind one that is longer than the one it lies in.
         tlv.parse(bytes(data), type_name)
         try:
+            tlv.check_nesting(data, f"in {type_name}")
             return self._specification(type_name).decode(type_name, bytes(data), check_constraints=True)
         except CodecError:
             raise

@@ -12,6 +12,7 @@ from esim_bench.errors import CodecError
 
 MAX_TAG_BYTES = 4
 MAX_DEPTH = 64
+"""Levels of constructed objects that ``check_nesting`` lets through; a profile package has about ten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,3 +152,25 @@ def iterate(data: bytes, where: str = "") -> Iterator[Tlv]:
         tlv = parse_prefix(data, offset, where)
         yield tlv
         offset += len(tlv.raw)
+
+
+def check_nesting(data: bytes, where: str = "") -> None:
+    """Check, all the way down, that no object is longer than the constructed one it lies in. Raises CodecError."""
+    areas = [(0, len(data), 0)]
+    while areas:
+        offset, end, depth = areas.pop()
+        if depth > MAX_DEPTH:
+            raise CodecError("nested too deeply", where=where or None, expected=f"at most {MAX_DEPTH} levels")
+        while offset < end:
+            start = offset
+            tag, length, body = parse_header(data, start, where)
+            offset = body + length
+            if offset > end:
+                raise CodecError(
+                    f"truncated value of tag {tag:X}",
+                    where=f"TLV at byte {start}" + (f" {where}" if where else ""),
+                    expected=f"{length} bytes",
+                    found=max(end - body, 0),
+                )
+            if data[start] & 0x20:
+                areas.append((body, offset, depth + 1))

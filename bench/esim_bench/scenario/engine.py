@@ -101,7 +101,7 @@ def in_time(rack: Rack, real_time: bool, job: Coroutine[Any, Any, T]) -> T:
 
 
 async def _secrecy(world: World, spec: SlotSpec, params: BaseModel, options: RunOptions) -> dict[str, Any]:
-    """Return how a slot's journal treats secrets: raw on simulated slots (test keys), masked at writing on real ones."""
+    """Return how a journal treats secrets: raw on simulated slots (test keys), masked at writing on real ones."""
     if spec.simulated:
         return {}
     if options.trace_secrets:

@@ -86,7 +86,6 @@ class Element:
     def value(self) -> dict[str, Any]:
         """The members as ``schema`` decodes them, by their names in the ASN.1 of the format. Raises CodecError."""
         try:
-            _check_nesting(self.raw)
             _, value = SAIP.decode("ProfileElement", self.raw)
         except CodecError as exc:
             raise _placed(exc, self.kind, self.offset, self.index) from exc
@@ -238,20 +237,6 @@ def _pe_header(kind: str, outer: tlv.Tlv) -> tuple[int | None, bool]:
     if not 1 <= len(number) <= 3 or not 0 <= identification <= 0x7FFF:
         raise CodecError("malformed identification", expected="0 to 32767", found=number.hex().upper())
     return identification, first.find(0x80) is not None
-
-
-def _check_nesting(data: bytes) -> None:
-    # The schema's decoder does not mind an object that is longer than the one it lies in.
-    parts = [(0, len(data))]
-    while parts:
-        at, end = parts.pop()
-        while at < end:
-            tag, length, body = tlv.parse_header(data, at)
-            if body + length > end:
-                raise CodecError(f"truncated value of tag {tag:X}", expected=f"{length} bytes", found=end - body)
-            if tlv.tag_bytes(tag)[0] & 0x20:
-                parts.append((body, body + length))
-            at = body + length
 
 
 def _check_place(element: Element, before: list[Element]) -> None:

@@ -8,6 +8,7 @@ status  when
 400     no JSON object, a field missing or of the wrong type, a TLV that is malformed; X-Admin-Protocol not gsma/rsp/v*
 404     another path
 405     another method than POST
+408     a body that did not come in time
 413     a body over the limit
 415     another Content-Type than application/json (in UTF-8)
 500     a defect of the server
@@ -16,6 +17,7 @@ status  when
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from email.message import Message as MimeMessage
@@ -31,6 +33,9 @@ log = logging.getLogger(__name__)
 MAX_BODY: Final = 64 * 1024
 """Bytes of the longest request that is read; real ones are below 10 kB, and the work on one grows with its length."""
 
+BODY_SECONDS: Final = 30.0
+"""How long a served SM-DP+ waits for a request body: slow clients are not to hold connections open."""
+
 Handler = Callable[[str, Mapping[str, bytes | str]], Awaitable[dict[str, bytes | str]]]
 
 
@@ -44,8 +49,11 @@ class _HttpError(Exception):
         self.headers = dict(headers or {})
 
 
-def json_app(handle: Handler, *, max_body: int = MAX_BODY) -> asgi.AsgiApp:
-    """Make the ASGI application. ``handle``: executes one function, raises StatusError or CodecError."""
+def json_app(handle: Handler, *, max_body: int = MAX_BODY, body_seconds: float | None = None) -> asgi.AsgiApp:
+    """Make the ASGI application. ``handle``: executes one function, raises StatusError or CodecError.
+
+    ``body_seconds``: how long a client may take to send a request body; None, as on the virtual loop: for ever.
+    """
 
     async def app(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         if scope["type"] == "lifespan":
@@ -57,10 +65,13 @@ def json_app(handle: Handler, *, max_body: int = MAX_BODY) -> asgi.AsgiApp:
             function = _function(scope)
             headers = asgi.request_headers(scope)
             _check_headers(headers)
-            body = await asgi.read_body(receive, max_body, headers.get("content-length"))
+            async with asyncio.timeout(body_seconds):
+                body = await asgi.read_body(receive, max_body, headers.get("content-length"))
             status, answer = await _answer(handle, function, body)
         except asgi.ClientGoneError:
             return
+        except TimeoutError:
+            await _refuse(send, _HttpError(408, f"no whole request within {body_seconds} s", {"connection": "close"}))
         except asgi.BodyTooLargeError as exc:
             await _refuse(send, _HttpError(413, str(exc)))
         except _HttpError as exc:

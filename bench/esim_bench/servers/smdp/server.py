@@ -10,7 +10,7 @@ from esim_bench.crypto.randomness import Randomness
 from esim_bench.servers.asgi import AsgiApp
 from esim_bench.servers.smdp.core import SmdpCore
 from esim_bench.servers.smdp.credentials import SmdpCredentials
-from esim_bench.servers.smdp.jsonbinding import json_app
+from esim_bench.servers.smdp.jsonbinding import BODY_SECONDS, json_app
 from esim_bench.servers.smdp.session import LIFETIME_NS, Fields
 from esim_bench.servers.smdp.store import Order, SmdpStore
 
@@ -52,7 +52,7 @@ class Smdp:
         )
         self.store = store
         self._executor = executor
-        self.app: AsgiApp = json_app(self.handle)
+        self.app: AsgiApp = json_app(self.handle, body_seconds=None if executor is None else BODY_SECONDS)
 
     async def handle(self, function: str, fields: Mapping[str, bytes | str]) -> Fields:
         """Execute an ES9+ function: fields in, fields out, as described in :mod:`esim_bench.servers.smdp.core`.
