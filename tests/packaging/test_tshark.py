@@ -129,7 +129,7 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_apdu_is_one_gsm_sim_packet_and_none_is_malformed(tshark: str, trace: Path) -> None:
     assert len(fields(tshark, trace, "gsm_sim")) == len(APDUS)
     assert fields(tshark, trace, "_ws.malformed") == []
-    assert fields(tshark, trace, "ip.checksum.status != Good || udp.checksum.status != Good") == []
+    assert fields(tshark, trace, "ip.checksum.status != Good || udp.checksum.status == Bad") == []
 
 
 def test_the_packet_tool_reads_instruction_and_status_word_as_they_were(tshark: str, trace: Path) -> None:

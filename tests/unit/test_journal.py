@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from esim_bench.errors import ConfigError, RigError
 from esim_bench.events import ApduEvent, AtEvent, AtrEvent, Event, MarkEvent, PowerAction, PowerEvent, RspEvent
-from esim_bench.trace import pcapng
+from esim_bench.trace import pcapng, records
 from esim_bench.trace.journal import Journal
 from esim_bench.trace.mask import SecretMask
+from esim_bench.trace.plain import PlainApdus
 from esim_bench.trace.reader import Reader
+from esim_bench.trace.show import annotated
 
 T0 = 1_767_225_600_000_000_000
 SELECT_MF = ApduEvent(T0 + 1, bytes.fromhex("00A40004023F00"), bytes.fromhex("612F"), 1_500_000)
@@ -98,12 +100,66 @@ def test_each_record_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         return real(descriptor, data)
 
     monkeypatch.setattr(os, "write", counting)
-    data = write(tmp_path / "A1.pcapng")
-    assert len(sizes) == 1 + len(EVENTS)
-    assert sum(sizes) == len(data)
+    with Journal.create(tmp_path / "A1.pcapng", slot="A1") as journal:
+        for event in EVENTS:
+            journal.emit(event)
+        assert len(sizes) == 1 + len(EVENTS)
+        assert sum(sizes) == (tmp_path / "A1.pcapng").stat().st_size
 
 
-def test_the_packet_is_udp_with_right_lengths_and_checksums(tmp_path: Path) -> None:
+def test_the_meanings_come_when_the_journal_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "A1.pcapng"
+    journal = Journal.create(path, slot="A1", private=True)
+    for event in EVENTS:
+        journal.emit(event)
+    with Reader(path) as live:
+        assert not any(record.comment for record in live if isinstance(record.event, ApduEvent))
+        meanings = [record.comment for record in annotated(live)]
+        journal.close()
+        with Reader(path) as closed:
+            assert [record.comment for record in closed] == meanings
+            assert [record.event for record in closed] == EVENTS
+        # Who has the open file open keeps it, and the same numbers mean the same records in both.
+        assert [record.event for record in live] == EVENTS
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [item.name for item in tmp_path.iterdir()] == ["A1.pcapng"]
+
+
+def test_meanings_from_the_middle_of_an_unfinished_journal(tmp_path: Path) -> None:
+    path = tmp_path / "A1.pcapng"
+    select = ApduEvent(T0, bytes.fromhex("00A4000C022FE2"), bytes.fromhex("9000"), 0)
+    read = ApduEvent(T0 + 1, bytes.fromhex("00B000000A"), bytes.fromhex("988812010000400310F39000"), 0)
+    journal = Journal.create(path, slot="A1")
+    journal.emit(select)
+    journal.emit(read)
+    journal.close(comments=False)
+    with Reader(path) as reader:
+        [record] = annotated(reader, 1)
+    assert record.comment == "READ BINARY EF.ICCID = 8988211000000430013 -> 9000"
+
+
+@given(
+    header=st.binary(min_size=4, max_size=4),
+    sent=st.binary(min_size=1, max_size=255),
+    response=st.binary(max_size=300),
+    at_ns=st.integers(0, 2**63),
+    duration=st.integers(0, 2**62),
+    session=st.integers(0, 2**62),
+)
+def test_the_short_way_and_the_long_way_make_the_same_block(
+    header: bytes, sent: bytes, response: bytes, at_ns: int, duration: int, session: int
+) -> None:
+    event = ApduEvent(at_ns, header + bytes((len(sent),)) + sent, response, duration, session)
+    writer = pcapng.PacketWriter(pcapng.TYPE_SIM)
+    block = PlainApdus(writer).block(event)
+    assert (block is None) == (len(response) < 2 or header[1] in records.FUSSY)
+    if block is not None:
+        packet = records.apdu_packet(event)
+        assert packet is not None
+        assert block == writer.block(at_ns, packet, b"", records.apdu_detail(event, packet, ()))
+
+
+def test_the_packet_is_udp_with_right_lengths_and_checksum(tmp_path: Path) -> None:
     data = write(tmp_path / "A1.pcapng", [SELECT_MF])
     packet = data[len(pcapng.file_header("A1")) + 28 :]
     total = int.from_bytes(packet[2:4], "big")
@@ -118,7 +174,7 @@ def test_the_packet_is_udp_with_right_lengths_and_checksums(tmp_path: Path) -> N
 
     udp = packet[20:]
     assert fold(packet[:20]) == 0xFFFF
-    assert fold(packet[12:20] + b"\0\x11" + udp[4:6] + udp) == 0xFFFF
+    assert udp[6:8] == b"\0\0"  # none computed (RFC 768)
     assert int.from_bytes(udp[4:6], "big") == len(udp)
     assert udp[2:4] == (4729).to_bytes(2, "big")
     assert udp[8:12] == bytes((2, 4, 4, 0))
@@ -184,7 +240,7 @@ def test_a_full_disk_leaves_a_whole_file_and_says_so(tmp_path: Path, monkeypatch
     monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:20]))
     with pytest.raises(RigError, match="disk is full"):
         journal.emit(SELECT_MF)
-    journal.close()
+    journal.close(comments=False)
     assert path.read_bytes() == before
 
 

@@ -28,7 +28,9 @@ def apdu(
     rack: RackOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Send APDUs to a slot's card, after the terminal's start-up, and print each answer with its meaning."""
+    """Send APDUs to a slot's card, by hand.
+
+    The terminal starts the card up first; each answer is printed with its meaning."""
     from esim_bench.cli.session import on_slot
     from esim_bench.codec.apdu import Command
     from esim_bench.errors import CodecError

@@ -47,7 +47,13 @@ TlsRootsOption = Annotated[
 
 def app(help_text: str) -> typer.Typer:
     """Make a group of commands."""
-    return typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+    return typer.Typer(
+        help=help_text,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
 
 
 def exit_code_of(error: BenchError) -> int:

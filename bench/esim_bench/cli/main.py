@@ -9,8 +9,8 @@ import sys
 import typer
 
 import esim_bench
-from esim_bench.cli import apdu, demo, euicc, package, pki, rack, run, runs, scenario, serve, trace
 from esim_bench.cli.common import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_MISTAKE, EXIT_PASS, exit_code_of
+from esim_bench.cli.lazy import LazyGroup
 from esim_bench.errors import BenchError
 
 DEBUG_VARIABLE = "ESIM_BENCH_DEBUG"
@@ -19,6 +19,7 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 
 cli = typer.Typer(
     name="esim-bench",
+    cls=LazyGroup,
     help="Hardware-in-the-loop bench controller for eSIM form factors.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -38,19 +39,6 @@ def _options(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     pass
-
-
-cli.command("demo")(demo.demo)
-cli.command("run")(run.run)
-cli.command("apdu", context_settings={"ignore_unknown_options": True})(apdu.apdu)
-cli.add_typer(rack.cli, name="rack")
-cli.add_typer(euicc.cli, name="euicc")
-cli.add_typer(scenario.cli, name="scenario")
-cli.add_typer(trace.cli, name="trace")
-cli.add_typer(package.cli, name="package")
-cli.add_typer(pki.cli, name="pki")
-cli.add_typer(serve.cli, name="serve")
-cli.add_typer(runs.cli, name="runs")
 
 
 def main() -> None:

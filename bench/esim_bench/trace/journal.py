@@ -1,7 +1,9 @@
 """The journal: a pcapng file that takes every event of a slot, each in one unbuffered write.
 
-A record that ``emit`` has returned from survives the death of the process. The bytes depend on the events alone, so
-equal events make equal files. ``docs`` of the format: ``records`` (what our custom option holds), ``pcapng`` (blocks).
+A record that ``emit`` has returned from survives the death of the process. What an APDU means is worked out when the
+journal is closed, not while a device waits: then each packet gets its meaning as its comment (``annotate``). A journal
+whose process died has none, and its readers decode for themselves. The bytes depend on the events alone, so equal
+events make equal files. The format: ``records`` (what our custom option holds), ``pcapng`` (blocks).
 """
 
 from __future__ import annotations
@@ -10,17 +12,15 @@ import contextlib
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Final
 
 from esim_bench.errors import ConfigError, RigError
-from esim_bench.events import ApduEvent, AtrEvent, Event, PowerEvent
+from esim_bench.events import ApduEvent, Event
 from esim_bench.trace import pcapng, records
-from esim_bench.trace.decode import ApduDecoder, describe_event
+from esim_bench.trace.annotate import annotate
+from esim_bench.trace.decode import describe_event
 from esim_bench.trace.mask import Mask
+from esim_bench.trace.plain import PlainApdus
 from esim_bench.trace.reader import Reader
-
-_MAX_COMMENT: Final = 4096
-_REPLAYED: Final = 2000
 
 
 class Journal:
@@ -36,9 +36,9 @@ class Journal:
         self._descriptor = descriptor
         self._size = size
         self._mask = mask
-        self._decoder = ApduDecoder()
         self._sim = pcapng.PacketWriter(pcapng.TYPE_SIM)
         self._log = pcapng.PacketWriter(pcapng.TYPE_LOG)
+        self._plain = PlainApdus(self._sim).block
 
     @classmethod
     def create(
@@ -67,7 +67,7 @@ class Journal:
         try:
             journal._write(pcapng.file_header(slot, comment))
         except RigError:
-            journal.close()
+            journal.close(comments=False)
             raise
         return journal
 
@@ -95,46 +95,53 @@ class Journal:
                 raise _unusable(path, exc) from None
             journal = cls(descriptor, path, reader.slots[0], mask, size)
             journal.records, journal.apdus = len(reader), reader.apdus()
-            for index in range(max(0, len(reader) - _REPLAYED), len(reader)):
-                journal._decoder.observe(reader[index].event)
         return journal
 
     def emit(self, event: Event) -> None:
         """Write one record. Raises RigError when the file cannot take it; after ``close`` events are dropped."""
         if self._descriptor < 0:
             return  # a late result of a device that is being left
-        if self._mask is None:
-            self.record(event, ())
-        else:
+        if self._mask is not None:
             self.record(*self._mask.apply(event))
+            return
+        block = self._plain(event) if type(event) is ApduEvent else None
+        if block is None:
+            self.record(event, ())
+            return
+        self._write(block)
+        self.apdus += 1
+        self.records += 1
 
     def record(self, event: Event, spans: tuple[records.Span, ...]) -> None:
         """Write one record as it is; ``spans`` say what of it is masked already. Raises RigError."""
+        comment = b""
         if isinstance(event, ApduEvent):
             packet = records.apdu_packet(event)
-            text = self._decoder.feed(event)
             if packet is not None and len(packet) <= pcapng.MAX_PAYLOAD:
                 detail = records.apdu_detail(event, packet, spans)
-                self._write(self._sim.block(event.at_ns, packet, _comment(text, spans), detail))
+                self._write(self._sim.block(event.at_ns, packet, comment, detail))
                 self.apdus += 1
                 self.records += 1
                 return
             # Not an APDU at all (no header, no status word) or longer than a datagram: kept, but not shown as one.
             detail, subsystem = records.apdu_detail(event, None, spans), "apdu"
         else:
-            if isinstance(event, AtrEvent | PowerEvent):
-                self._decoder.reset()
-            text = describe_event(event)
             detail, subsystem = records.detail(event, spans), records.SUBSYSTEMS[type(event)]
-        payload = pcapng.log_payload(event.at_ns, subsystem, self.slot, text)
-        self._write(self._log.block(event.at_ns, payload, _comment("", spans), detail))
+            comment = b"[masked]" if spans else b""
+        payload = pcapng.log_payload(event.at_ns, subsystem, self.slot, describe_event(event))
+        self._write(self._log.block(event.at_ns, payload, comment, detail))
         self.records += 1
 
-    def close(self) -> None:
-        """Close the file; a second time does nothing."""
+    def close(self, *, comments: bool = True) -> None:
+        """Close the file and give its packets their meanings as comments; a second time does nothing.
+
+        That takes about 50 us for an APDU: on a real loop with long traces, call it in a thread.
+        """
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
+            if comments:
+                annotate(self.path)
 
     def __enter__(self) -> Journal:
         return self
@@ -155,12 +162,6 @@ class Journal:
                 os.ftruncate(self._descriptor, self._size)
             raise RigError("cannot write the trace: the disk is full", where=str(self.path))
         self._size += written
-
-
-def _comment(text: str, spans: tuple[records.Span, ...]) -> bytes:
-    if spans:
-        text = f"{text} [masked]" if text else "[masked]"
-    return text.encode("utf-8", "replace")[:_MAX_COMMENT]
 
 
 def _unusable(path: Path, exc: OSError) -> ConfigError:

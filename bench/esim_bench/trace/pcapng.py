@@ -52,7 +52,7 @@ _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
 
 _LOCALHOST = 0x7F000001
 _IP_CONSTANT = 0x4500 + 0x4000 + 0x4011 + 2 * (0x7F00 + 0x0001)
-_UDP_CONSTANT = 2 * (0x7F00 + 0x0001) + 17 + 2 * GSMTAP_PORT
+_KNOWN_SIZES: Final = 4096
 
 
 def option(code: int, value: bytes) -> bytes:
@@ -89,37 +89,54 @@ def file_header(slot: str, comment: str | None = None) -> bytes:
 
 
 class PacketWriter:
-    """Builds packet blocks of one GSMTAP type; what does not change from packet to packet is computed once."""
+    """Builds packet blocks of one GSMTAP type; what does not change from packet to packet is computed once.
+
+    The UDP checksum is zero, which says that none was computed (RFC 768): nothing travels here, and summing up every
+    payload would cost as much as the rest of the block.
+    """
 
     def __init__(self, gsmtap_type: int) -> None:
         # version 2, header length in 32-bit words, type, time slot; ARFCN, levels, frame number; sub type, antenna, ...
         self._gsmtap = bytes((2, GSMTAP_HEADER // 4, gsmtap_type, 0)) + bytes(12)
-        self._sum = _UDP_CONSTANT + int.from_bytes(self._gsmtap, "big") % 0xFFFF
+        self._headers: dict[int, bytes] = {}
+
+    def headers(self, size: int) -> bytes:
+        """Return IPv4, UDP and GSMTAP header of a payload of ``size`` bytes."""
+        known = self._headers.get(size)
+        if known is None:
+            udp = size + 8 + GSMTAP_HEADER
+            packet = udp + 20
+            # The Internet checksum is the number modulo FFFF, because 2^16 = 1 (mod FFFF).
+            checksum = 0xFFFF - (_IP_CONSTANT + packet) % 0xFFFF
+            known = (
+                _NETWORK.pack(
+                    0x4500, packet, 0x4000, 0x4011, checksum, _LOCALHOST, _LOCALHOST, GSMTAP_PORT, GSMTAP_PORT, udp, 0
+                )
+                + self._gsmtap
+            )
+            if len(self._headers) < _KNOWN_SIZES:
+                self._headers[size] = known
+        return known
 
     def block(self, at_ns: int, payload: bytes, comment: bytes, detail: bytes) -> bytes:
-        """Return an enhanced packet block with both checksums right; ``comment`` empty: no comment.
-
-        The Internet checksum is the number modulo FFFF, because 2^16 = 1 (mod FFFF).
-        """
-        size = len(payload)
-        udp = size + 8 + GSMTAP_HEADER
-        packet = udp + 20
-        total = _IP_CONSTANT + packet
-        ip_sum = 0xFFFF - total % 0xFFFF
-        number = int.from_bytes(payload, "big")
-        if size & 1:
-            number <<= 8
-        udp_sum = 0xFFFF - (self._sum + 2 * udp + number) % 0xFFFF
-        network = _NETWORK.pack(
-            0x4500, packet, 0x00004000, 0x4011, ip_sum, _LOCALHOST, _LOCALHOST, GSMTAP_PORT, GSMTAP_PORT, udp, udp_sum
-        )
+        """Return an enhanced packet block; ``comment`` empty: no comment."""
+        packet = len(payload) + 28 + GSMTAP_HEADER
         options = custom_options(detail) + b"\0\0\0\0"
         if comment:
-            options = _OPTION.pack(OPT_COMMENT, len(comment)) + comment + _PADDING[len(comment) & 3] + options
+            options = option(OPT_COMMENT, comment) + options
         padding = _PADDING[packet & 3]
         length = 32 + packet + len(padding) + len(options)
         head = _PACKET.pack(ENHANCED_PACKET, length, 0, (at_ns >> 32) & 0xFFFFFFFF, at_ns & 0xFFFFFFFF, packet, packet)
-        return b"".join((head, network, self._gsmtap, payload, padding, options, _TAIL.pack(length)))
+        return b"".join((head, self.headers(len(payload)), payload, padding, options, _TAIL.pack(length)))
+
+
+def commented(data: bytes, comment: bytes) -> bytes:
+    """Return one of our enhanced packet blocks with a comment put before its other options."""
+    captured = int.from_bytes(data[20:24], "little")
+    at = 28 + captured + (-captured & 3)
+    added = option(OPT_COMMENT, comment)
+    length = _TAIL.pack(len(data) + len(added))
+    return b"".join((data[:4], length, data[8:at], added, data[at:-4], length))
 
 
 def log_payload(at_ns: int, subsystem: str, slot: str, text: str) -> bytes:

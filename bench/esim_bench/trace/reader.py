@@ -33,7 +33,7 @@ class Record:
     at_ns: int
     event: Event
     comment: str
-    """What it means, as it was decoded when it was written; "" in foreign files."""
+    """What it means; "" for the APDUs of foreign files, and of journals that were never closed (``show.annotated``)."""
     slot: str = ""
     masked: tuple[records.Span, ...] = ()
     """Stretches of the event's bytes that were hidden when the record was written."""
@@ -307,6 +307,16 @@ class Reader:
         return Record(index, at_ns, event, comment, interface.name, spans)
 
     # ----------------------------------------------------------------------------------------------- the file
+
+    def extent(self, index: int) -> tuple[int, int]:
+        """Return where the block of a record of a pcapng begins and ends in the file."""
+        start = self._offsets[index]
+        order = self._interfaces[self._owners[index]].order
+        return start, start + int(struct.unpack(order + "I", self._read(4, start + 4))[0])
+
+    def raw(self, start: int, end: int) -> bytes:
+        """Return bytes of the file. Raises ConfigError when they are no longer there."""
+        return self._read(end - start, start)
 
     def close(self) -> None:
         """Close the file; a second time does nothing."""

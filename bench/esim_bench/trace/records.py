@@ -55,7 +55,7 @@ def apdu_packet(event: ApduEvent) -> bytes | None:
     get zero bytes. Where the packet differs from the exchange, ``apdu_detail`` keeps the exact bytes.
     """
     command, response = event.command, event.response
-    if len(command) > 5 and len(response) >= 2 and command[1] not in _FUSSY and 5 + command[4] <= len(command):
+    if len(command) > 5 and len(response) >= 2 and command[1] not in FUSSY and 5 + command[4] <= len(command):
         return command + response
     if len(command) < 4 or len(response) < 2:
         return None
@@ -64,7 +64,7 @@ def apdu_packet(event: ApduEvent) -> bytes | None:
     return _without_data(command, response)
 
 
-_FUSSY: Final = frozenset((0x14, 0x88, 0x89, 0xA4))
+FUSSY: Final = frozenset((0x14, 0x88, 0x89, 0xA4))
 """Instructions whose content dissectors take apart without looking whether it is all there."""
 
 _AUTHENTICATE_BYTES: Final = 28
@@ -92,7 +92,7 @@ def _without_data(command: bytes, response: bytes) -> bytes:
     if ins == 0x12:
         # The proactive command is taken to be as long as Le says, and there must be a tag.
         return command[:4] + (bytes((size & 0xFF,)) + response if size else b"\x02\0" + response)
-    if le > size or ins in _FUSSY:
+    if le > size or ins in FUSSY:
         le = 0
     return command[:4] + bytes((le,)) + response
 

@@ -62,17 +62,23 @@ def line(record: Record, *, full: bool = False) -> str:
 def annotated(reader: Reader, first: int = 0, last: int | None = None) -> Iterator[Record]:
     """Yield the records ``first`` to ``last`` (indexes, both included), each with its meaning.
 
-    Our journals hold it; a foreign capture is decoded from its beginning.
+    A closed journal holds it. A foreign capture is decoded from its beginning, and so is a journal that was never
+    closed: what an APDU means depends on what went before.
     """
     stop = len(reader) if last is None else min(last + 1, len(reader))
     decoders: dict[str, ApduDecoder] = {}
-    for index in range(first if reader.own else 0, stop):
+    decoded = 0
+    for index in range(first, stop):
         record = reader[index]
-        if not record.comment or not reader.own:
-            meaning = decoders.setdefault(record.slot, ApduDecoder()).observe(record.event)
-            record = replace(record, comment=record.comment or meaning.text)
-        if index >= first:
+        if reader.own and (record.comment or not isinstance(record.event, ApduEvent)):
             yield record
+            continue
+        for earlier in range(decoded, index):
+            past = reader[earlier]
+            decoders.setdefault(past.slot, ApduDecoder()).observe(past.event)
+        decoded = index + 1
+        meaning = decoders.setdefault(record.slot, ApduDecoder()).observe(record.event)
+        yield replace(record, comment=record.comment or meaning.text)
 
 
 def printable(text: str) -> str:
