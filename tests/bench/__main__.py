@@ -1,4 +1,4 @@
-"""Speed, as ratios of medians within one run: absolute times say more about the machine than about the program.
+"""Speed, as ratios of medians within one run.
 
 ``make bench`` prints a table and writes ``build/bench.json``: a list of {"name", "value", "unit", "limit", "ok"}. A
 limit that is not met makes it fail.
@@ -6,38 +6,19 @@ limit that is not met makes it fail.
 
 from __future__ import annotations
 
-import json
 import os
-import statistics
+import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from esim_bench import data
 from esim_bench.codec import tlv
 from esim_bench.codec.saip import ProfilePackage
 from esim_bench.events import ApduEvent
-from esim_bench.profile_file import load_profile
-from esim_bench.rack.model import load_rack
-from esim_bench.scenario import engine, registry
 from esim_bench.trace import Journal
 
-ROUNDS = 15
-
-
-def median(work: Callable[[], Any], times: int) -> float:
-    """Return the median seconds of one call, over ROUNDS rounds of ``times`` calls."""
-    work()
-    rounds = []
-    for _ in range(ROUNDS):
-        began = time.perf_counter()
-        for _ in range(times):
-            work()
-        rounds.append((time.perf_counter() - began) / times)
-    return statistics.median(rounds)
+from . import download, fleet
+from .measuring import Figure, ratio, report, seconds
 
 
 def walk(raw: bytes) -> int:
@@ -50,75 +31,53 @@ def walk(raw: bytes) -> int:
     return count
 
 
-def package_bytes() -> bytes:
-    """Return TS.48 v5 where it is, else the package of operational-a."""
-    default = Path(__file__).resolve().parents[3] / "shared" / "data"
-    path = Path(os.environ.get("ESIM_BENCH_TS48") or default) / "TS48v5_SAIP2.3_NoBERTLV.der"
-    return path.read_bytes() if path.exists() else load_profile(data.profile_file("operational-a")).upp
-
-
 def decode_ratio() -> float:
     """Time a whole decode of a profile package against a recursive TLV walk of the same bytes."""
-    raw = package_bytes()
-    return median(lambda: ProfilePackage.parse(raw, deep=True), 3) / median(lambda: walk(raw), 3)
+    raw = download.package_bytes()
+    return ratio(lambda: ProfilePackage.parse(raw, deep=True), lambda: walk(raw), times=3)
 
 
-def trace_ratio() -> float:
+def trace_ratio(folder: Path) -> float:
     """Time one trace record against a bare os.write of as many bytes."""
     command, response = bytes.fromhex("81E2910006BF3E035C015A00"), bytes.fromhex("BF3E125A10") + bytes(16) + b"\x90\x00"
     event = ApduEvent(1_767_225_600_000_000_000, command, response, 12_000_000)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "a.pcapng"
-        with Journal.create(path, slot="A1") as journal:
-            before = path.stat().st_size
-            journal.emit(event)
-            size = path.stat().st_size - before
-            ours = median(lambda: journal.emit(event), 2000)
-        handle = os.open(Path(folder) / "b", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        try:
-            block = bytes(size)
-            bare = median(lambda: os.write(handle, block), 2000)
-        finally:
-            os.close(handle)
-    return ours / bare
+    path = folder / "a.pcapng"
+    journal = Journal.create(path, slot="A1")
+    before = path.stat().st_size
+    journal.emit(event)
+    block = bytes(path.stat().st_size - before)
+    handle = os.open(folder / "b", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        return ratio(lambda: journal.emit(event), lambda: os.write(handle, block), times=2000)
+    finally:
+        os.close(handle)
+        journal.close(comments=False)
 
 
-def provision_seconds(slots: list[str]) -> float:
-    """Return the median seconds of a provisioning of some simulated slots at once."""
-    rack = load_rack("sim-3")
-    scenario = registry.scenario("provision")
-    options = engine.RunOptions(keep_state=False)
-
-    def work() -> None:
-        result, _ = engine.run_scenario(rack, rack.select(slots), scenario, scenario.parse({}), options)
-        assert result.outcome.value == "PASS", result.document()
-
-    return median(work, 1)
+def help_seconds() -> float:
+    """Time the whole process of ``esim-bench --help``."""
+    command = [str(Path(sys.executable).with_name("esim-bench")), "--help"]
+    return seconds(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL), rounds=9)
 
 
 def main() -> int:
     """Measure, print, write; return 1 if a limit is not met."""
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["ESIM_BENCH_HOME"] = home
-        one = provision_seconds(["A1"])
-        three = provision_seconds([])
-    measured: list[tuple[str, float, str, float | None]] = [
-        ("decode of a profile package / TLV walk", decode_ratio(), "x", None),
-        ("trace record / bare write of as many bytes", trace_ratio(), "x", None),
-        ("three form factors at once / the card alone", three / one, "x", None),
-        ("provisionings of a simulated card per second", 1 / one, "1/s", None),
-    ]
-    rows = [
-        {"name": name, "value": round(value, 3), "unit": unit, "limit": limit, "ok": limit is None or value <= limit}
-        for name, value, unit, limit in measured
-    ]
-    for row in rows:
-        limit = "" if row["limit"] is None else f"  (at most {row['limit']})"
-        sys.stdout.write(f"{row['name']:<48} {row['value']:>9} {row['unit']:<4}{limit}\n")
-    target = Path("build/bench.json")
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps(rows, indent=2) + "\n")
-    return 0 if all(row["ok"] for row in rows) else 1
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ["ESIM_BENCH_HOME"] = str(folder / "home")
+        over_floor, taken = download.measure()
+        together, alone = fleet.throughput(folder)
+        figures = [
+            Figure("download in process / its crypto and one decode of the package", over_floor, "x", 3.0),
+            Figure("downloads in process per second", 1 / taken, "1/s"),
+            Figure("provisionings of 64 slots at once / of one slot in a loop", together, "x", 0.8, least=True),
+            Figure("provisionings of one slot per second, with traces", alone, "1/s"),
+            Figure("decode of the package / recursive TLV walk of it", decode_ratio(), "x", 4.0),
+            Figure("trace record / bare write of as many bytes", trace_ratio(folder), "x", 2.5),
+            Figure("esim-bench --help", help_seconds(), "s", 0.25),
+            Figure("SM-DP+ over TLS: downloads per second of 16 clients", fleet.downloads_over_tls(folder), "1/s"),
+        ]
+    return 0 if report(figures, Path("build/bench.json")) else 1
 
 
 if __name__ == "__main__":

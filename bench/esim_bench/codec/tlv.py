@@ -6,17 +6,18 @@ Parsing keeps the exact bytes of each object (``raw``), because signatures are v
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from esim_bench.errors import CodecError
 
 MAX_TAG_BYTES = 4
+_SHORT = tuple(bytes((length,)) for length in range(0x80))
 MAX_DEPTH = 64
 """Levels of constructed objects that ``check_nesting`` lets through; a profile package has about ten."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tlv:
+class Tlv(NamedTuple):
     """One TLV object: tag as an integer of its bytes, value, and the exact bytes of the whole object."""
 
     tag: int
@@ -28,7 +29,7 @@ class Tlv:
     @property
     def constructed(self) -> bool:
         """Tell whether the value is a list of TLVs (bit 6 of the first tag byte)."""
-        return bool(tag_bytes(self.tag)[0] & 0x20)
+        return bool(self.raw[0] & 0x20)
 
     @property
     def header_length(self) -> int:
@@ -57,6 +58,7 @@ class Tlv:
         return found
 
 
+@lru_cache(maxsize=512)
 def tag_bytes(tag: int) -> bytes:
     """Return the bytes of a tag."""
     return tag.to_bytes((tag.bit_length() + 7) // 8 or 1, "big")
@@ -73,11 +75,23 @@ def length_bytes(length: int) -> bytes:
 def encode(tag: int, *values: bytes) -> bytes:
     """Encode one object; several values are concatenated."""
     value = values[0] if len(values) == 1 else b"".join(values)
-    return tag_bytes(tag) + length_bytes(len(value)) + value
+    length = len(value)
+    return tag_bytes(tag) + (_SHORT[length] if length < 0x80 else length_bytes(length)) + value
 
 
 def parse_header(data: bytes, offset: int = 0, where: str = "") -> tuple[int, int, int]:
     """Read tag and length at ``offset``: (tag, value length, offset of the value). Raises CodecError."""
+    # Nearly all objects have a tag of one byte and a length of one: this is the hot path of every parser.
+    try:
+        tag, length = data[offset], data[offset + 1]
+    except IndexError:
+        return _long_header(data, offset, where)
+    if tag & 0x1F == 0x1F or length & 0x80:
+        return _long_header(data, offset, where)
+    return tag, length, offset + 2
+
+
+def _long_header(data: bytes, offset: int, where: str) -> tuple[int, int, int]:
     place = f"TLV at byte {offset}" + (f" {where}" if where else "")
     end = len(data)
     if offset >= end:
@@ -172,5 +186,5 @@ def check_nesting(data: bytes, where: str = "") -> None:
                     expected=f"{length} bytes",
                     found=max(end - body, 0),
                 )
-            if data[start] & 0x20:
+            if data[start] & 0x20 and length:
                 areas.append((body, offset, depth + 1))

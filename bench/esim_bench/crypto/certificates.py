@@ -10,14 +10,13 @@ import datetime
 from typing import Final, TypeAlias
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID, SignatureAlgorithmOID
 
+from esim_bench.crypto import ecdsa
 from esim_bench.crypto.identity import CiKey
 from esim_bench.crypto.keys import PublicKey
 from esim_bench.crypto.x509 import PERMITTED_EINS_OID, Certificate, CertificateError, Role, name_text
+from esim_bench.errors import CryptoError
 
 __all__ = [
     "Certificate",
@@ -37,7 +36,6 @@ Issuer: TypeAlias = Certificate | CiKey | PublicKey
 """A certificate, or what an eUICC knows of a CI, or a bare key (then only the signature ties the two)."""
 
 _SERIAL_NUMBER = NameOID.SERIAL_NUMBER
-_VERIFY = ec.ECDSA(hashes.SHA256())
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 # Extensions that these checks process or may pass over; any other one that is critical refuses the certificate.
@@ -150,8 +148,8 @@ def check_issued(certificate: Certificate, issuer: Issuer, role: Role | None = N
         raise certificate.error("wrong signature algorithm", role, expected="ECDSA with SHA-256", found=algorithm._name)
     certificate.public_key  # noqa: B018 - raises for a curve that RSP does not use
     try:
-        issuer_key.verify(certificate.signature, certificate.tbs, _VERIFY)
-    except InvalidSignature as exc:
+        ecdsa.verify_der(issuer_key, certificate.signature, certificate.tbs)
+    except CryptoError as exc:
         raise certificate.error("the issuer's signature does not hold", role) from exc
 
 

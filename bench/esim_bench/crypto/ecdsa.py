@@ -31,7 +31,12 @@ def verify(public: ec.EllipticCurvePublicKey, signature: bytes, data: bytes) -> 
         raise CryptoError("wrong signature length", expected=f"{SIGNATURE_LENGTH} bytes", found=len(signature))
     r = int.from_bytes(signature[:SCALAR_LENGTH], "big")
     s = int.from_bytes(signature[SCALAR_LENGTH:], "big")
+    verify_der(public, encode_dss_signature(r, s), data)
+
+
+def verify_der(public: ec.EllipticCurvePublicKey, signature: bytes, data: bytes) -> None:
+    """Verify a signature in the form of X.509, a SEQUENCE of r and s. Raises CryptoError when it does not hold."""
     try:
-        public.verify(encode_dss_signature(r, s), data, _VERIFY)
+        public.verify(signature, data, _VERIFY)
     except InvalidSignature as exc:
         raise CryptoError(f"the signature does not hold over {len(data)} bytes of data") from exc

@@ -28,9 +28,9 @@ _SFI, _LIFE_CYCLE, _ARR, _PROPRIETARY = 0x88, 0x8A, 0x8B, 0xA5
 _PINS, _LINK, _SPECIAL = 0xC6, 0xC7, 0xC0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FileHeader:
-    """All that a file is besides its content. Sizes in bytes."""
+    """All that a file is besides its content. Sizes in bytes. Not frozen: an installation makes hundreds."""
 
     kind: str
     """transparent, linear, cyclic, ber-tlv, df or adf."""
@@ -63,23 +63,26 @@ class FileHeader:
 
     def encode(self) -> bytes:
         """Return the header as it is kept."""
-        parts = [_descriptor(self), tlv.encode(_FID, self.fid.to_bytes(2, "big"))]
+        # Written out, as an installation makes hundreds of them; none of the values is longer than 127 bytes.
+        parts = [_descriptor(self), b"\x83\x02", self.fid.to_bytes(2, "big")]
         if self.kind == "adf":
             parts.append(tlv.encode(_AID, self.aid))
         if self.special:
-            parts.append(tlv.encode(_PROPRIETARY, tlv.encode(_SPECIAL, bytes((self.special,)))))
-        parts.append(tlv.encode(_LIFE_CYCLE, bytes((self.life_cycle,))))
+            parts.append(bytes((_PROPRIETARY, 3, _SPECIAL, 1, self.special)))
+        parts.append(bytes((_LIFE_CYCLE, 1, self.life_cycle)))
         if self.arr:
-            parts.append(tlv.encode(_ARR, self.arr))
+            parts.append(bytes((_ARR, len(self.arr))) + self.arr)
         if not self.is_df:
-            parts.append(tlv.encode(_SIZE, _number(self.size)))
+            size = _number(self.size)
+            parts.append(bytes((_SIZE, len(size))) + size)
         if self.sfi is not None:
-            parts.append(tlv.encode(_SFI, bytes((self.sfi << 3,))))
+            parts.append(bytes((_SFI, 1, self.sfi << 3)))
         if self.pins:
             parts.append(tlv.encode(_PINS, self.pins))
         if self.link:
             parts.append(tlv.encode(_LINK, b"".join(fid.to_bytes(2, "big") for fid in self.link)))
-        return tlv.encode(_TEMPLATE, *parts)
+        value = b"".join(parts)
+        return bytes((_TEMPLATE,)) + tlv.length_bytes(len(value)) + value
 
     @classmethod
     def parse(cls, stored: bytes) -> tuple[FileHeader, bytes]:
@@ -170,10 +173,10 @@ def _proprietary(header: FileHeader, free_memory: int | None) -> bytes:
 
 
 def _descriptor(header: FileHeader) -> bytes:
-    value = bytes((DESCRIPTOR[header.kind], DATA_CODING))
-    if header.record_length:
-        value += header.record_length.to_bytes(2, "big") + bytes((header.record_count & 0xFF,))
-    return tlv.encode(_DESCRIPTOR, value)
+    kind, length = DESCRIPTOR[header.kind], header.record_length
+    if not length:
+        return bytes((_DESCRIPTOR, 2, kind, DATA_CODING))
+    return bytes((_DESCRIPTOR, 5, kind, DATA_CODING, length >> 8, length & 0xFF, header.record_count & 0xFF))
 
 
 def _number(value: int) -> bytes:

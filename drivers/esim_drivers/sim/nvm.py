@@ -9,21 +9,38 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class PowerLost(Exception):
     """The power vanished; the card is silent until it is powered on again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """One entry of the journal. ``value`` None: the key was deleted."""
 
     number: int
     key: str
     value: bytes | None
     transaction: int
+
+
+class _Pending(dict[str, bytes | None]):
+    """Writes that wait for their commit; ``size`` is the bytes of their keys and values."""
+
+    size = 0
+
+    def note(self, key: str, value: bytes | None) -> None:
+        old = self.get(key)
+        if old is not None:
+            self.size -= len(key) + len(old)
+        if value is not None:
+            self.size += len(key) + len(value)
+        self[key] = value
+
+    def clear(self) -> None:
+        super().clear()
+        self.size = 0
 
 
 class LongTransaction:
@@ -36,12 +53,12 @@ class LongTransaction:
         self._nvm = nvm
         self._power_cycle = power_cycle
         self.number = number
-        self.pending: dict[str, bytes | None] = {}
+        self.pending = _Pending()
 
     @property
     def size(self) -> int:
         """Return the bytes of keys and values that wait for the commit."""
-        return sum(len(key) + len(value) for key, value in self.pending.items() if value is not None)
+        return self.pending.size
 
     @property
     def alive(self) -> bool:
@@ -65,7 +82,8 @@ class Nvm:
 
     def __init__(self) -> None:
         self._committed: dict[str, bytes] = {}
-        self._pending: dict[str, bytes | None] = {}
+        self._used = 0
+        self._pending = _Pending()
         self._depth = 0
         self._transaction = 0
         self._next_transaction = 1
@@ -104,7 +122,7 @@ class Nvm:
     @property
     def used(self) -> int:
         """Return the bytes of all committed values and keys: what a card reports as used."""
-        return sum(len(key) + len(value) for key, value in self._committed.items())
+        return self._used
 
     # ------------------------------------------------------------------------------------------------ writing
 
@@ -168,7 +186,7 @@ class Nvm:
             self.power_off()
             raise PowerLost
         self.journal.append(Write(self.writes, key, value, self._transaction))
-        self._pending[key] = value
+        self._pending.note(key, value)
         if self._depth == 0:
             self._commit()
 
@@ -176,12 +194,16 @@ class Nvm:
         self._apply(self._pending)
         self._transaction, self._next_transaction = self._next_transaction, self._next_transaction + 1
 
-    def _apply(self, pending: dict[str, bytes | None]) -> None:
+    def _apply(self, pending: _Pending) -> None:
         for key, value in pending.items():
-            if value is None:
-                self._committed.pop(key, None)
-            else:
+            old = self._committed.get(key)
+            if old is not None:
+                self._used -= len(key) + len(old)
+            if value is not None:
                 self._committed[key] = value
+                self._used += len(key) + len(value)
+            elif old is not None:
+                del self._committed[key]
         pending.clear()
 
     # ------------------------------------------------------------------------------------------------ power
@@ -215,4 +237,5 @@ class Nvm:
         """Make an NVM from a snapshot."""
         nvm = cls()
         nvm._committed = {key: bytes.fromhex(value) for key, value in json.loads(data).items()}
+        nvm._used = sum(len(key) + len(value) for key, value in nvm._committed.items())
         return nvm

@@ -19,6 +19,7 @@ MAX_CONTENT = 4 * 1024 * 1024
 MAX_RECORDS = 254
 
 _ACTIVATED = 0x05
+_EF_ARR_OF_MF, _EF_ARR_OF_DF = b"\x2f\x06", b"\x6f\x06"
 _APPLICATIONS = {
     bytes.fromhex("A0000000871002"): "usim",
     bytes.fromhex("A0000000871004"): "isim",
@@ -28,9 +29,9 @@ _APPLICATIONS = {
 _STRUCTURES = {0x01: "transparent", 0x02: "linear", 0x06: "cyclic"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FileSpec:
-    """One file, ready to be created."""
+    """One file, ready to be created. Nobody changes it; it is not frozen because an installation makes hundreds."""
 
     path: Path
     """Its own file identifier is the last one."""
@@ -145,15 +146,16 @@ def _from_template(element: Element, template: Template, context: ResolveContext
     paths: dict[str, Path] = {}
     specs: list[FileSpec] = []
     parent = None
+    place = element.where
     for name in _order(template, members):
-        where = f"{element.where}, {name}"
         commands = members.get(name)
         known = template.files.get(name)
         parent = known.parent if known is not None else parent
         if commands is None and (known is None or not _wanted_by_default(known, paths)):
             continue
-        if any(command == "doNotCreate" for command, _ in commands or ()):
+        if commands and any(command == "doNotCreate" for command, _ in commands):
             continue
+        where = f"{place}, {name}"
         if parent is not None and parent not in paths:
             raise CodecError("the directory of the file is missing", where=where, expected=f"{parent} before it")
         directory = paths[parent] if parent is not None else base
@@ -195,22 +197,24 @@ def _file(
     if len(descriptors) > 1:
         raise CodecError("two file descriptors for one file", where=where, expected="at most one")
     fcp: Mapping[str, Any] = descriptors[0] if descriptors else {}
-    spec, fill = _described(fcp, known, directory, where)
+    spec, _ = _described(fcp, known, directory, where, name, commands)
     if spec.kind == "adf" and spec.df_name is None:
         raise CodecError("an ADF without its AID", where=where, expected="dfName")
-    content = _Content(spec, fill, where)
-    for command, value in commands:
-        content.apply(command, value)
-    return replace(spec, name=name, content=content.bytes())
+    return spec
 
 
 # ------------------------------------------------------------------------------------------------- descriptions
 
 
 def _described(
-    fcp: Mapping[str, Any], known: FileTemplate | None, directory: Path, where: str
-) -> tuple[FileSpec, Fill]:
-    """Merge file control parameters over a template; without content."""
+    fcp: Mapping[str, Any],
+    known: FileTemplate | None,
+    directory: Path,
+    where: str,
+    name: str | None = None,
+    commands: Sequence[tuple[str, Any]] = (),
+) -> tuple[FileSpec, _Content]:
+    """Merge file control parameters over a template, and fill the file; the content may be written on."""
     kind, record_length = _structure(fcp, known, where)
     fid = _fid(fcp, known, where)
     if kind == "df" and (fcp.get("dfName") or (known is not None and known.kind == "adf")):
@@ -223,10 +227,17 @@ def _described(
         record_length = known.record_length
     if kind not in ("df", "adf") and not link:
         size, count = _size(fcp, known, kind, record_length, where)
+    content = _Content(kind, None if link else size, record_length if count else None, where)
+    fill = _fill(proprietary, known, where)
+    if content.fixed:
+        content.fill(fill)
+    for command, value in commands:
+        content.apply(command, value)
     spec = FileSpec(
         path=path,
         kind=kind,
         fid=fid,
+        name=name,
         df_name=fcp.get("dfName"),
         size=size,
         record_length=record_length if kind in ("linear", "cyclic") else None,
@@ -235,9 +246,10 @@ def _described(
         arr=_arr(fcp, known, kind, path, where),
         lcsi=int.from_bytes(fcp["lcsi"], "big") if "lcsi" in fcp else _ACTIVATED,
         pin_status_template=fcp.get("pinStatusTemplateDO"),
+        content=content.bytes(),
         link_path=parse_path(link, where) if link else None,
     )
-    return spec, _fill(proprietary, known, where)
+    return spec, content
 
 
 def _structure(fcp: Mapping[str, Any], known: FileTemplate | None, where: str) -> tuple[str, int | None]:
@@ -324,7 +336,7 @@ def _arr(fcp: Mapping[str, Any], known: FileTemplate | None, kind: str, path: Pa
         )
     if len(reference) == 1:
         # Which EF.ARR a bare record number means follows from where the file is.
-        return bytes.fromhex("2F06" if kind == "adf" or len(path) <= 2 else "6F06") + reference
+        return (_EF_ARR_OF_MF if kind == "adf" or len(path) <= 2 else _EF_ARR_OF_DF) + reference
     return reference
 
 
@@ -344,24 +356,33 @@ def _fill(proprietary: Mapping[str, Any], known: FileTemplate | None, where: str
 class _Content:
     """Builds the content of one file: the pattern first, then what the commands write over it."""
 
-    def __init__(self, spec: FileSpec, fill: Fill, where: str) -> None:
+    def __init__(self, kind: str, size: int | None, record_length: int | None, where: str) -> None:
+        """``size`` None: there is no content to write. ``record_length`` None: it is not in records."""
         self._where = where
-        self._limit = 0 if spec.is_directory or spec.link_path else spec.size or 0
-        self._grows = spec.kind == "ber-tlv"
+        self._limit = size or 0
+        self._record_length = record_length
+        self._grows = kind == "ber-tlv"
         self._data = bytearray()
         self._at = 0
-        if not self._limit or self._grows:
-            return
-        if spec.record_length and spec.record_count:
-            self._data += fill.expand(spec.record_length) * spec.record_count
+        self.changed = False
+        """Content was written; what ``fill`` makes does not count."""
+
+    @property
+    def fixed(self) -> bool:
+        """Tell whether the file has all its bytes from the start."""
+        return bool(self._limit) and not self._grows
+
+    def fill(self, fill: Fill) -> None:
+        """Begin with a pattern, in each record anew."""
+        if self._record_length:
+            self._data += fill.expand(self._record_length) * (self._limit // self._record_length)
         else:
             self._data += fill.expand(self._limit)
 
     @classmethod
     def of(cls, spec: FileSpec, where: str) -> _Content:
         """Go on with a file that has its content."""
-        content = cls(replace(spec, kind="ber-tlv"), Fill(), where)
-        content._grows = spec.kind == "ber-tlv"
+        content = cls(spec.kind, None if spec.link_path else spec.size, spec.record_length, where)
         content._data += spec.content
         return content
 
@@ -378,6 +399,7 @@ class _Content:
                 self._data += b"\xff" * (self._at - len(self._data))
             self._data[self._at : end] = value
             self._at = end
+            self.changed = True
 
     def bytes(self) -> bytes:
         """Return all bytes of the file."""
@@ -435,9 +457,8 @@ class _Management:
             directory = ()
         fid = fcp.get("fileID", b"")
         where = f"{self._where}, {path_text(directory)}/{fid.hex().upper()}"
-        spec, fill = _described(fcp, None, directory, where)
-        content = _Content(spec, fill, where)
-        spec = self._context.add(replace(spec, content=content.bytes()), where)
+        spec, content = _described(fcp, None, directory, where)
+        spec = self._context.add(spec, where)
         self._specs[spec.path] = spec
         if spec.is_directory:
             # As after CREATE FILE, the new directory is the current one (TS 102 222 6.3.1).
@@ -456,7 +477,7 @@ class _Management:
 
     def _close(self) -> None:
         # What was written becomes part of the file when the commands turn to another one.
-        if self._path is not None and self._content is not None:
+        if self._path is not None and self._content is not None and self._content.changed:
             data = self._content.bytes()
             self._specs[self._path] = replace(self._specs[self._path], content=data)
             self._context.files[self._path] = replace(self._context.files[self._path], content=data)
