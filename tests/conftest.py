@@ -15,6 +15,9 @@ TS48_NAMES = ("TS48v1_A.der", "TS48v5_SAIP2.3_NoBERTLV.der")
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ESIM_BENCH_HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.delenv("ESIM_BENCH_RACK", raising=False)
+    # Servers of the tests are on loopback: a proxy of this machine has nothing to do with them.
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")

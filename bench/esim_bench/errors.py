@@ -39,14 +39,22 @@ class BenchError(Exception):
         self.hint = hint
         text = f"{where}: {what}" if where else what
         if expected is not None:
-            text += f": expected {expected}"
+            text += f": expected {shown(expected)}"
             if found is not None:
-                text += f", found {found}"
+                text += f", found {shown(found)}"
         elif found is not None:
-            text += f": found {found}"
+            text += f": found {shown(found)}"
         if hint:
             text += f" ({hint})"
         super().__init__(text)
+
+
+def shown(value: object) -> object:
+    """Return a value as messages may print it."""
+    # Malformed input can hold a number of a million digits, which Python refuses to print.
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"a number of {value.bit_length()} bits"
+    return value
 
 
 class ConfigError(BenchError):

@@ -128,15 +128,15 @@ def load_profile(path: Path) -> BuiltProfile:
         raise ConfigError(str(exc), where=str(path)) from exc
 
 
-def read_package(path: Path, *, deep: bool = False) -> ProfilePackage:
-    """Read a profile package; with ``deep`` decode every element. Raises ConfigError, CodecError naming the file."""
+def read_package(path: Path, *, deep: bool = False, ordered: bool = True) -> ProfilePackage:
+    """Read a profile package, as ``ProfilePackage.parse`` does. Raises ConfigError, CodecError naming the file."""
     check_size(path, "profile package")
     try:
         data = path.read_bytes()
     except OSError as exc:
         raise ConfigError(f"cannot read the profile package: {exc.strerror}", where=str(path)) from exc
     try:
-        return ProfilePackage.parse(data, deep=deep)
+        return ProfilePackage.parse(data, deep=deep, ordered=ordered)
     except CodecError as exc:
         where = f"{path}: {exc.where}" if exc.where else str(path)
         raise CodecError(exc.what, expected=exc.expected, found=exc.found, where=where, hint=exc.hint) from exc

@@ -15,16 +15,19 @@ from esim_bench.errors import ConfigError
 Model = TypeVar("Model", bound=BaseModel)
 
 MAX_SIZE = 4 * 1024 * 1024
+_MAX_BITS = 1024
+"""Of numbers that are shown; Python refuses to write very long ones."""
 
 
 def load(path: Path, what: str) -> tuple[dict[str, Any], str]:
     """Read and parse one TOML file: (tables, text). ``what`` names it in errors ("rack file"). Raises ConfigError."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_SIZE + 1)
     except OSError as exc:
         raise ConfigError(f"cannot read the {what}: {exc.strerror}", where=str(path)) from exc
     if len(data) > MAX_SIZE:
-        raise ConfigError(f"{what} too large", where=str(path), expected=f"at most {MAX_SIZE} bytes", found=len(data))
+        raise ConfigError(f"{what} too large", where=str(path), expected=f"at most {MAX_SIZE} bytes")
     try:
         text = data.decode()
         return tomllib.loads(text), text
@@ -36,6 +39,9 @@ def load(path: Path, what: str) -> tuple[dict[str, Any], str]:
         raise ConfigError(f"not valid TOML: {exc}", where=place) from exc
     except RecursionError as exc:
         raise ConfigError("nested too deeply", where=str(path)) from exc
+    except ValueError as exc:
+        # A number of more digits than Python reads.
+        raise ConfigError(f"not valid TOML: {exc}", where=str(path)) from exc
 
 
 def validate(model: type[Model], path: Path, what: str) -> Model:
@@ -60,9 +66,15 @@ def complaints(error: ValidationError, path: Path, text: str) -> list[str]:
         elif item["type"] == "missing":
             message = "missing"
         elif isinstance(found, str | int | float | bool):
-            message += f", found {found!r}"
+            message += f", found {_short(found)}"
         lines.append(f"{path}:{line_of(text, location)}: {key}: {message}")
     return lines
+
+
+def _short(found: str | float) -> str:
+    if isinstance(found, int) and found.bit_length() > _MAX_BITS:
+        return "a very large number"
+    return repr(found)
 
 
 def line_of(text: str, location: Sequence[str | int]) -> int:

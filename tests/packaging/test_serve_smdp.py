@@ -143,6 +143,24 @@ def status(answer):
     return execution["status"], execution["statusCodeData"]["subjectCode"], execution["statusCodeData"]["reasonCode"]
 
 
+def test_the_asn1_binding_is_served_beside(pki, package, tmp_path):
+    with serving(pki, "--package", package, "--protect", "ppk") as (process, document):
+        fields = initiate(pki)
+        members = [
+            tlv.encode(0x81, base64.b64decode(fields["euiccChallenge"])),
+            tlv.encode(0x83, HOST.encode()),
+            base64.b64decode(fields["euiccInfo1"]),
+        ]
+        request, answer = tmp_path / "request", tmp_path / "answer"
+        request.write_bytes(tlv.encode(0xA2, tlv.encode(0xBF39, *members)))
+        command = ["curl", "-sS", "--noproxy", "*", "--cacert", document["ca"], "--data-binary", f"@{request}"]
+        command += ["-H", "Content-Type: application/x-gsma-rsp-asn1", "-o", str(answer)]
+        subprocess.run([*command, document["url"] + "/gsma/rsp2/asn1"], check=True, timeout=WAIT)
+        found = tlv.parse(answer.read_bytes()).get(0xBF39, 0xA0)
+        assert found.get(0x30, 0x81).value == bytes(range(16))
+        assert stop(process)[0] == 0
+
+
 def test_profiles_of_the_checkout_are_served(pki):
     with serving(pki, "--profile", "operational-a", "--profile", "operational-b") as (process, document):
         first, second = document["activation_codes"]
@@ -183,6 +201,12 @@ def test_a_file_keeps_the_orders(pki, package, tmp_path):
             assert stop(process)[0] == 0
 
 
+def test_orders_of_an_eid(pki, package):
+    with serving(pki, "--package", package, "--eid", "89" * 16) as (process, document):
+        assert document["activation_codes"] == [document["url"].replace("https://", "LPA:1$") + "$"]
+        assert stop(process)[0] == 0
+
+
 def refused(*options):
     done = subprocess.run([*COMMAND, *map(str, options)], capture_output=True, text=True, timeout=WAIT, check=False)
     assert "Traceback" not in done.stderr
@@ -198,6 +222,8 @@ def test_mistakes_are_told(pki, package, tmp_path):
     assert (code, "none.der" in text) == (2, True)
     code, text = refused("--pki", pki, "--package", package, "--matching-id", "lower case")
     assert (code, "MatchingID" in text) == (2, True)
+    code, text = refused("--pki", pki, "--package", package, "--eid", "8900")
+    assert (code, "32 digits" in text) == (2, True)
     code, text = refused("--pki", pki, "--matching-id", "ALONE")
     assert (code, "more MatchingIDs" in text) == (2, True)
     code, text = refused("--pki", pki, "--db", tmp_path / "no" / "folder")

@@ -493,7 +493,7 @@ def test_another_profile_may_be_mounted_while_an_application_is_selected(card: U
         ("04A4000C023F00", "6882"),
         ("60A4000C023F00", "6882"),
         ("10A4000C023F00", "6884"),
-        ("0088008100", "6D00"),
+        ("0088008100", "6985"),  # no application is selected
         ("00FF0000", "6D00"),
         ("80CA005A00", "6D00"),
         ("00C0000000", "6985"),
@@ -508,6 +508,8 @@ def test_what_is_wrong_gets_its_status_word(card: UiccCard, command: str, sw: st
 HEADERS = st.sampled_from(
     [bytes.fromhex(h) for h in ("00A4000C", "00A40404", "00B08200", "00B20104", "00700000", "00200001", "80AA0000")]
     + [bytes.fromhex(h) for h in ("00D60000", "00DC0003", "80120000", "80140000", "80F20000", "00C00000", "80E29100")]
+    + [bytes.fromhex(h) for h in ("00A20104", "80320000", "00040000", "80CB0080", "80DB0080", "00880081", "80780001")]
+    + [bytes.fromhex(h) for h in ("00240001", "00269101", "00280001", "002C0001", "80C20000", "80100000", "00A4044C")]
 )
 APDUS = st.binary(max_size=300) | st.tuples(HEADERS, st.binary(max_size=20)).map(b"".join)
 
@@ -550,3 +552,46 @@ def test_form_factors_are_told_by_tre_properties() -> None:
     bits, count = STANDARD.uicc_capability_bits
     assert (count + 7) // 8 == len(bits)
     assert bits[0] & 0x70 == 0x70  # USIM, ISIM, CSIM
+
+
+# ------------------------------------------------------------------------------------------------------- many channels
+
+
+def test_nineteen_channels_each_with_a_file_of_its_own() -> None:
+    card = make_card(personality("isim"))
+    assert [send(card, "0070000001") for _ in range(19)] == [f"{number:02X}9000" for number in range(1, 20)]
+    assert send(card, "0070000001") == "6A81"
+    assert send(card, "0070001400") == "6A86"  # there is no channel 20
+    classes = [*range(4), *range(0x40, 0x50)]
+    paths = ("2FE2", "2F00", "7F106F01")
+    for number, cla in enumerate(classes):
+        path = paths[number % 3]
+        assert send(card, f"{cla:02X}A4080C{len(path) // 2:02X}{path}") == "9000"
+    for number, cla in enumerate(classes):
+        answer = send(card, f"{cla:02X}B0000001")
+        assert answer == ("989000", "6981", "009000")[number % 3]
+    for number in range(19, 0, -1):
+        assert send(card, f"007080{number:02X}") == "9000"
+    assert send(card, "4FA4000C023F00") == "6881"
+    assert send(card, "0070000D00") == "9000"  # anew: at the MF, with no EF
+    assert send(card, "49B0000001") == "6986"
+
+
+def test_a_channel_opened_from_another_one_begins_where_that_one_stands() -> None:
+    card = make_card(personality("isim"))
+    send(card, "0070000500")
+    assert send(card, "41A4080C022FE2") == "9000"
+    assert send(card, "4170000001") == "019000"
+    assert send(card, "01B0000002") == "98009000"
+    send(card, "00A4080C022FE2")
+    assert send(card, "0070000001") == "029000"  # from the basic channel: at the MF
+    assert send(card, "02B0000001") == "6986"
+    assert send(card, "41708000") == "9000"  # closes itself
+    assert send(card, "41B0000001") == "6881"
+
+
+def test_the_atr_tells_how_many_channels_there_are() -> None:
+    # Third byte of the card capabilities (73): the low bits are 4 y + 2 z + t + 1, and 111 for eight and more.
+    for name, low in (("standard", 0x03), ("isim", 0x07)):
+        historical = personality(name).historical
+        assert historical[historical.index(0x73) + 3] & 0x07 == low

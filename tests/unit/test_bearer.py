@@ -15,6 +15,7 @@ from esim_bench.errors import BenchError, ConfigError, DeviceTimeout, TransportE
 from esim_bench.events import ListSink, RspEvent
 from esim_bench.ports import HttpResponse
 from esim_bench.rack.bearer import HttpsBearer, InProcessBearer, RoutingBearer
+from esim_bench.rack.network import Network
 from esim_bench.servers import asgi
 from esim_bench.servers.pki import create_pki, tls_context
 
@@ -197,8 +198,9 @@ def test_a_silent_server_is_a_timeout(pki, roots):
 
 
 def test_no_server_is_a_broken_way(roots):
+    bearer = HttpsBearer(ListSink(), roots=roots, network=Network(retries=0))
     with pytest.raises(TransportError, match="no way to the server"):
-        clock.run_real(HttpsBearer(ListSink(), roots=roots).post("https://127.0.0.1:1/x", {}, b""))
+        clock.run_real(bearer.post("https://127.0.0.1:1/x", {}, b""))
 
 
 def test_unusable_roots_are_the_operators_mistake(tmp_path):

@@ -68,7 +68,7 @@ def test_inspect_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_lint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["package", "lint", str(GOLDEN / "operational-a.der")]) == 0
-    assert capsys.readouterr().out.endswith("0 errors, 0 warnings\n")
+    assert capsys.readouterr().out.endswith("0 errors, 0 warnings, 0 notes\n")
     # Without its pukCodes, PIN1 and PIN2 have nothing to be unblocked by.
     raw = (GOLDEN / "operational-a.der").read_bytes()
     at = raw.index(bytes.fromhex("A330A0"))
@@ -109,3 +109,78 @@ def test_control_characters_in_a_package_stay_there(tmp_path: Path, capsys: pyte
     file.write_bytes(raw)
     assert invoke(["package", "inspect", str(file)]) == 0
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_lint_of_a_readable_profile(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["package", "lint", "operational-a"]) == 0
+    source = Path(__file__).resolve().parents[2] / "profiles" / "operational-b.toml"
+    assert invoke(["package", "lint", str(source), "--json"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("operational-a: 0 errors")
+    document = json.loads(out.partition("\n")[2])
+    first = document["findings"][0]
+    assert (first["rule"], first["severity"], first["kind"], first["identification"]) == (
+        "ust-service",
+        "note",
+        "usim",
+        5,
+    )
+
+
+def test_lint_tells_its_rules(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["package", "lint", "--rules"]) == 0
+    assert "pin-puk " in capsys.readouterr().out
+    assert invoke(["package", "lint", "--rules", "--json"]) == 0
+    rules = json.loads(capsys.readouterr().out)
+    assert {"rule": "file-size", "severity": "error", "text": "content fits its file"} in rules
+    assert invoke(["package", "lint"]) == 2
+
+
+def test_lint_for_an_euicc(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # It has a USIM, but no Milenage; what it has to say comes as bytes or as hexadecimal.
+    info = (
+        "BF223581030203018203020500830301000084008502064088020780A900AA0004030100000C01788D020780900100B4"
+        "07A0050403010200"
+    )
+    file = tmp_path / "info2"
+    for data in (bytes.fromhex(info), info.encode()):
+        file.write_bytes(data)
+        assert invoke(["package", "lint", "operational-a", "--euicc", str(file)]) == 1
+        assert "the eUICC lacks milenage [euicc-service]" in capsys.readouterr().out
+    file.write_bytes(b"\xff nothing of the sort")
+    assert invoke(["package", "lint", "operational-a", "--euicc", str(file)]) == 2
+    assert invoke(["package", "lint", "operational-a", "--euicc", str(tmp_path / "none")]) == 2
+    assert invoke(["package", "lint", "operational-a", "--euicc", str(file), "--slot", "A1"]) == 2
+
+
+def test_lint_for_the_euicc_of_a_slot(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["package", "lint", "operational-a", "--slot", "A1"]) == 0
+    assert capsys.readouterr().out == "operational-a: 0 errors, 0 warnings, 0 notes\n"
+
+
+def test_lint_finds_a_wrong_order_that_other_commands_refuse(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = (GOLDEN / "operational-a.der").read_bytes()
+    file = tmp_path / "endless.der"
+    file.write_bytes(raw[:-9] if raw[-9] == 0xAA else raw[: raw.rindex(b"\xaa\x07")])
+    assert invoke(["package", "inspect", str(file)]) == 2
+    assert invoke(["package", "lint", str(file), "--json"]) == 1
+    (only,) = json.loads(capsys.readouterr().out)["findings"]
+    assert (only["rule"], only["expected"], only["found"]) == ("order-end", "end", "rfm")
+
+
+def test_diff(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["package", "diff", "operational-a", str(GOLDEN / "operational-a.der")]) == 0
+    assert capsys.readouterr().out == "no differences\n"
+    assert invoke(["package", "diff", "operational-a", "operational-b"]) == 1
+    shown = capsys.readouterr().out
+    assert "001010000000101" in shown
+    assert "(secret)" in shown
+    assert "A0A1A2A3" not in shown
+    assert invoke(["package", "diff", "operational-a", "operational-b", "--json", "--secrets"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["same"] is False
+    assert {"where": "header", "what": "profileType", "change": "changed"}.items() <= document["changes"][0].items()
+    assert any(change["a"] == "A0A1A2A3A4A5A6A7A8A9AAABACADAEAF" for change in document["changes"])
+    assert invoke(["package", "diff", "operational-a", "nobody"]) == 2

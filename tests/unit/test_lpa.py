@@ -11,6 +11,7 @@ import pytest
 from esim_bench import clock
 from esim_bench.agents.download import Progress
 from esim_bench.agents.lpa import Lpa
+from esim_bench.agents.user import Answer, User
 from esim_bench.card import Card
 from esim_bench.codec import bpp, es9, es10, tlv
 from esim_bench.codec.activation_code import ActivationCode
@@ -290,9 +291,9 @@ def test_a_missing_confirmation_code_postpones_so_that_the_order_stays_good() ->
     assert caught.value.code == "confirmationCodeMissing"
 
 
-async def _no(metadata: Metadata) -> bool:
+async def _no(metadata: Metadata) -> Answer:
     assert metadata == METADATA
-    return False
+    return Answer.NO
 
 
 def test_the_user_says_no_on_both_sides() -> None:
@@ -300,7 +301,7 @@ def test_the_user_says_no_on_both_sides() -> None:
         use(
             [*AUTHENTICATED, *cancelled(0)],
             [signed1(), signed2(), ok("cancelSession")],
-            lambda lpa: lpa.download(CODE, confirm=_no),
+            lambda lpa: lpa.download(CODE, user=User(confirm=_no)),
         )
     assert caught.value.code == "endUserRejection"
 
@@ -310,7 +311,7 @@ def test_a_server_that_does_not_take_the_cancellation_hides_nothing() -> None:
         use(
             [*AUTHENTICATED, *cancelled(0)],
             [signed1(), signed2(), failed("cancelSession", "8.10.1", "3.9")],
-            lambda lpa: lpa.download(CODE, confirm=_no),
+            lambda lpa: lpa.download(CODE, user=User(confirm=_no)),
         )
     assert caught.value.code == "endUserRejection"
 
@@ -352,12 +353,32 @@ def test_the_oid_of_the_activation_code_must_be_the_certificates() -> None:
 )
 def test_transaction_ids_must_be_equal(answer: tuple[str, HttpResponse], complaint: str) -> None:
     with pytest.raises(ProtocolError, match=complaint):
-        use(AUTHENTICATED, [signed1(), answer], lambda lpa: lpa.download(CODE))
+        use(
+            [*AUTHENTICATED, *cancelled(127)],
+            [signed1(), answer, ok("cancelSession")],
+            lambda lpa: lpa.download(CODE),
+        )
 
 
 def test_a_refusal_of_the_server_keeps_subject_and_reason() -> None:
     with pytest.raises(RspError, match=r"8\.2\.6/3\.8"):
         use(AUTHENTICATED, [signed1(), failed("authenticateClient", "8.2.6", "3.8")], lambda lpa: lpa.download(CODE))
+
+
+def test_nothing_in_a_servers_refusal_steers_the_terminal() -> None:
+    answer = ("authenticateClient", HttpResponse(200, {}, es9.encode_failure(RspError("8.2", "1.2", "a\x1b[2Jb\nc"))))
+    with pytest.raises(RspError) as caught:
+        use(AUTHENTICATED, [signed1(), answer], lambda lpa: lpa.download(CODE))
+    assert str(caught.value) == "8.2/1.2 authenticateClient: Failed, a?[2Jb c"
+    assert caught.value.message.isprintable()
+
+
+def test_an_address_from_a_card_is_a_host_and_nothing_more() -> None:
+    async def job(lpa: Lpa) -> None:
+        with pytest.raises(ProtocolError, match="expected a host name"):
+            await lpa.es9.notify("dp.example.com/elsewhere?", b"\x30\x00")
+
+    use([], [], job)
 
 
 def test_a_refusal_of_the_euicc_has_the_standards_name() -> None:
@@ -367,9 +388,16 @@ def test_a_refusal_of_the_euicc_has_the_standards_name() -> None:
     assert caught.value.code == "ciPKUnknown"
 
 
-@pytest.mark.parametrize("response", [HttpResponse(500, {}, b"oops"), HttpResponse(302, {}, b"")])
-def test_another_http_status_is_a_broken_way_to_the_server(response: HttpResponse) -> None:
-    with pytest.raises(TransportError, match=f"expected HTTP 200, found {response.status}"):
+@pytest.mark.parametrize(
+    ("response", "found"),
+    [
+        (HttpResponse(500, {}, b"oops\n\x1b[31m"), r"500 oops \?\[31m$"),
+        (HttpResponse(302, {}, b""), "302 to nowhere"),
+        (HttpResponse(308, {"location": "https://elsewhere.example.com/"}, b""), "308 to https://elsewhere.example"),
+    ],
+)
+def test_another_http_status_is_a_broken_way_to_the_server(response: HttpResponse, found: str) -> None:
+    with pytest.raises(TransportError, match=f"expected HTTP 200, found {found}"):
         use(AUTHENTICATED[:2], [("initiateAuthentication", response)], lambda lpa: lpa.download(CODE))
 
 
@@ -525,6 +553,24 @@ def test_result_codes_have_names(job: Callable[[Lpa], Awaitable[None]], function
     answer = tlv.encode(function, tlv.encode(0x80, bytes((code,))))
     with pytest.raises(AgentError) as caught:
         use([(tag(function), answer_of(answer))], [], job)
+    assert caught.value.code == name
+
+
+CRL = bytes.fromhex("3003020101")
+
+
+def test_a_crl_goes_to_the_euicc_as_it_is_and_missing_parts_come_back() -> None:
+    missing = tlv.encode(0xBF35, tlv.encode(0xA0, tlv.encode(0xA0, b"\x02\x01\x02", b"\x02\x02\x01\x00")))
+    for answer, parts in ((bytes.fromhex("BF3502A000"), ()), (missing, (2, 256))):
+        found, link, _ = use([(tag(0xBF35), answer_of(answer))], [], lambda lpa: lpa.load_crl(CRL))
+        assert found == parts
+        assert link.requests == [tlv.encode(0xBF35, CRL)]
+
+
+@pytest.mark.parametrize(("code", "name"), es10.FUNCTIONS[0xBF35].results.items())
+def test_each_result_of_load_crl_has_its_name(code: int, name: str) -> None:
+    with pytest.raises(AgentError) as caught:
+        use([(tag(0xBF35), f"BF35038101{code:02X}9000")], [], lambda lpa: lpa.load_crl(CRL))
     assert caught.value.code == name
 
 

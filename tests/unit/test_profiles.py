@@ -48,7 +48,7 @@ def test_a_profile_is_built_byte_for_byte(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_profile_has_no_findings(name: str) -> None:
-    assert lint(read_package(GOLDEN / f"{name}.der")) == []
+    assert [each for each in lint(read_package(GOLDEN / f"{name}.der")) if each.severity != "note"] == []
 
 
 @pytest.mark.parametrize("name", NAMES)

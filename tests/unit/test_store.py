@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from esim_bench.errors import ConfigError, RigError
+from esim_bench.store.files import sweep, write_whole
 from esim_bench.store.home import home, runs_dir, store_path
 from esim_bench.store.runs import RunStore
 
@@ -123,6 +125,89 @@ def test_several_processes_write_at_once(tmp_path: Path) -> None:
     writers = [subprocess.Popen([sys.executable, "-c", script, str(path), name]) for name in "abc"]
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]
     assert len(RunStore(path).list()) == 60
+
+
+def test_a_run_is_running_while_its_process_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite"
+    store, other = RunStore(path), RunStore(path)
+    store.begin(run("a") | {"outcome": None})
+    assert [(one["state"], one["outcome"]) for one in other.list()] == [("running", None)]
+    assert other.unfinished() == []
+    store.add(run("a"))
+    assert [(one["state"], one["outcome"]) for one in other.list()] == [("finished", "PASS")]
+    assert list((tmp_path / "running").iterdir()) == []
+
+
+def test_a_run_whose_process_is_gone_is_unfinished_until_somebody_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite"
+    script = (
+        "import os, sys\n"
+        "from esim_bench.store.runs import RunStore\n"
+        "RunStore(sys.argv[1]).begin({'run': 'a', 'outcome': None, 'slots': []})\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script, str(path)], check=False).returncode == -9
+    store = RunStore(path)
+    (dead,) = store.unfinished()
+    assert dead["run"] == "a"
+    assert store.interrupt(dead | {"outcome": "ABORTED"})
+    assert not store.interrupt(dead | {"outcome": "ABORTED"})  # the second to come finds it done
+    assert store.unfinished() == []
+    assert [(one["state"], one["outcome"]) for one in store.list()] == [("interrupted", "ABORTED")]
+    store.tidy()
+    assert list((tmp_path / "running").iterdir()) == []
+
+
+def test_a_run_that_ended_in_time_is_not_interrupted(tmp_path: Path) -> None:
+    store = RunStore(tmp_path / "history.sqlite")
+    store.begin(run("a") | {"outcome": None})
+    store.add(run("a"))
+    assert not store.interrupt(run("a") | {"outcome": "ABORTED"})
+    assert store.get("a") == run("a")
+
+
+def test_a_run_that_came_to_nothing_is_forgotten(tmp_path: Path) -> None:
+    store = RunStore(tmp_path / "history.sqlite")
+    store.begin(run("a") | {"outcome": None})
+    store.forget("a")
+    assert store.list() == []
+    assert store.unfinished() == []
+
+
+def test_tidying_leaves_the_living_alone(tmp_path: Path) -> None:
+    store = RunStore(tmp_path / "history.sqlite")
+    store.begin(run("a") | {"outcome": None})
+    RunStore(store.path).tidy()
+    assert RunStore(store.path).unfinished() == []
+
+
+def test_a_history_of_the_first_schema_is_taken_over(tmp_path: Path) -> None:
+    store = RunStore(tmp_path / "history.sqlite")
+    store.add(run("a"))
+    with closing(sqlite3.connect(store.path)) as connection:
+        connection.execute("ALTER TABLE runs DROP COLUMN state")
+        connection.execute("PRAGMA user_version = 1")
+        connection.commit()
+    assert [one["state"] for one in store.list()] == ["finished"]
+    store.add(run("b"))
+    assert store.get("a") == run("a")
+
+
+def test_a_file_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
+    place = tmp_path / "run.json"
+    write_whole(place, "old")
+    stale = tmp_path / ".run.json.999999999.new"
+    stale.write_text("ne")
+    mine = tmp_path / f".A1.pcapng.{os.getpid()}.part"
+    mine.write_text("alive")
+    assert sweep(tmp_path) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([mine.name, "run.json"])
+    with pytest.raises(OSError, match="No such file"):
+        write_whole(tmp_path / "nowhere" / "run.json", "new")
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(place, "\udc80")
+    assert place.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_the_home_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from esim_bench.agents.secrecy import conceal
+from esim_bench.agents.user import NOBODY, Answer, NoAnswer, User
 from esim_bench.codec import bpp, es10
 from esim_bench.codec.activation_code import ActivationCode
 from esim_bench.codec.metadata import Metadata
@@ -14,6 +16,7 @@ from esim_bench.codec.schema import RSP
 from esim_bench.crypto.certificates import Certificate
 from esim_bench.errors import (
     AgentError,
+    BenchError,
     CardStatusError,
     CodecError,
     DeviceError,
@@ -29,9 +32,11 @@ T = TypeVar("T")
 
 END_USER_REJECTION: Final = 0
 POSTPONED: Final = 1
+TIMEOUT: Final = 2
 PPR_NOT_ALLOWED: Final = 3
 METADATA_MISMATCH: Final = 4
 LOAD_BPP_EXECUTION_ERROR: Final = 5
+UNDEFINED_REASON: Final = 127
 MAC_LENGTH: Final = 8
 
 
@@ -55,9 +60,18 @@ class DownloadResult:
     segments: int
 
 
-Confirm = Callable[[Metadata], Awaitable[bool]]
-"""Asked whether the profile of this metadata is wanted."""
 OnProgress = Callable[[Progress], Awaitable[None]]
+Examine = Callable[[es10.EuiccInfo1], None]
+"""Looks at the eUICC before anything is sent; what it raises ends the download."""
+
+
+class _StopError(Exception):
+    """The LPA ends the session: the cancel reason, and the error that tells of it, given a hint."""
+
+    def __init__(self, reason: int, error: Callable[[str | None], BenchError]) -> None:
+        super().__init__(es10.CANCEL_REASONS[reason])
+        self.reason = reason
+        self.error = error
 
 
 @dataclass(slots=True)
@@ -79,36 +93,57 @@ async def download(
     code: ActivationCode,
     *,
     confirmation_code: str | None = None,
-    confirm: Confirm | None = None,
+    user: User = NOBODY,
+    examine: Examine | None = None,
     progress: OnProgress | None = None,
 ) -> DownloadResult:
-    """Download and install the profile that an activation code names.
+    """Download and install the profile that an activation code names (no matching id: the one for this EID).
 
-    Raises RspError (the SM-DP+ refused), AgentError (the eUICC or the user refused; ``code`` says why),
-    CardStatusError, TransportError, DeviceTimeout. After any of these the eUICC may have changed: read its state.
+    ``user`` is asked what the standard has an LPA ask; ``confirmation_code``: known beforehand, not asked for.
+    Raises RspError (the SM-DP+ refused), AgentError (the eUICC or the user refused; ``code`` says why), ProtocolError,
+    CardStatusError, TransportError, DeviceTimeout. After any of these the eUICC may have changed: read its state. Where
+    the LPA ended the session, both sides were told so, with the reason of SGP.22 5.7.14. A download whose way to the
+    server broke may simply be tried again: the eUICC keeps its one-time key for it.
     """
     tell = progress or _quiet
-    await tell(Progress("authenticate", 0, 1))
-    session = await authenticate(lpa, code)
-    await tell(Progress("prepare", 0, 1))
-    refusal = await _policy_refusal(lpa, session.metadata)
-    if refusal is not None:
-        hint = await _cancel(lpa, session, PPR_NOT_ALLOWED)
-        raise AgentError(refusal, code="pprNotAllowed", hint=hint)
-    if confirm is not None and not await confirm(session.metadata):
-        hint = await _cancel(lpa, session, END_USER_REJECTION)
-        raise AgentError("the profile was not wanted", code="endUserRejection", hint=hint)
-    if session.confirmation_code_required and not confirmation_code:
-        # Postponed, so that the order stays good for the next try.
-        hint = await _cancel(lpa, session, POSTPONED)
-        raise AgentError("the SM-DP+ asks for a confirmation code", code="confirmationCodeMissing", hint=hint)
-    bound = await _fetch(lpa, session, confirmation_code)
-    return await _install(lpa, session, bound, tell)
+    secrets = [code.matching_id, confirmation_code or ""]
+    try:
+        await tell(Progress("authenticate", 0, 1))
+        opening = await _open(lpa, code, examine)
+        try:
+            session = await _announced(lpa, code, opening)
+            await tell(Progress("prepare", 0, 1))
+            await _ask(lpa, session, user)
+            confirmation_code = await _confirmation(session, confirmation_code, user)
+            secrets.append(confirmation_code or "")
+            bound = await _fetch(lpa, session, confirmation_code)
+            segments = _checked_package(session, bound)
+        except _StopError as stop:
+            hint = await _cancel(lpa, code.address, opening.transaction_id, stop.reason)
+            raise stop.error(hint) from stop.__cause__
+        except (ProtocolError, CardStatusError) as exc:
+            # What makes no sense ends the session, for a reason that the standard has no name for.
+            hint = await _cancel(lpa, code.address, opening.transaction_id, UNDEFINED_REASON)
+            raise _with_hint(exc, hint) from exc
+        return await _install(lpa, session, segments, tell)
+    except BenchError as exc:
+        conceal(exc, secrets)
+        raise
 
 
-async def authenticate(lpa: Lpa, code: ActivationCode) -> _Session:
-    """Authenticate eUICC and SM-DP+ to each other (SGP.22 3.1.2), up to the user's confirmation."""
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """A session that the eUICC has taken up, and its answer to the server."""
+
+    transaction_id: bytes
+    response: bytes
+
+
+async def _open(lpa: Lpa, code: ActivationCode, examine: Examine | None) -> _Opening:
+    """Have the SM-DP+ authenticate itself to the eUICC (SGP.22 3.1.2, up to ES10b.AuthenticateServer)."""
     info1 = await lpa.card.es10(es10.get_euicc_info1())
+    if examine is not None:
+        examine(_checked(es10.EuiccInfo1.parse, info1, "GetEuiccInfo1"))
     challenge = _checked(es10.challenge, await lpa.card.es10(es10.get_euicc_challenge()), "GetEuiccChallenge")
     answer = await lpa.es9.call(
         code.address,
@@ -117,32 +152,42 @@ async def authenticate(lpa: Lpa, code: ActivationCode) -> _Session:
     )
     transaction_id = _octets(answer, "transactionId")
     server_signed1, certificate = _octets(answer, "serverSigned1"), _octets(answer, "serverCertificate")
+    # Up to here the eUICC knows of no session: there is nothing to cancel.
     _check_server(code, server_signed1, certificate, transaction_id, challenge)
-    response = await lpa.card.es10(
-        es10.authenticate_server(
+    request = _checked_fields(
+        lambda: es10.authenticate_server(
             server_signed1,
             _octets(answer, "serverSignature1"),
             _octets(answer, "euiccCiPKIdToBeUsed"),
             certificate,
             es10.ctx_params1(code.matching_id or None, lpa.device),
-        )
+        ),
+        "initiateAuthentication",
     )
+    response = await lpa.card.es10(request)
     _refused("AuthenticateServer", response)
+    return _Opening(transaction_id, response)
+
+
+async def _announced(lpa: Lpa, code: ActivationCode, opening: _Opening) -> _Session:
+    """Authenticate the eUICC to the SM-DP+, which announces the profile (SGP.22 3.1.2, the second half)."""
     answer = await lpa.es9.call(
         code.address,
         "authenticateClient",
-        {"transactionId": transaction_id, "authenticateServerResponse": response},
+        {"transactionId": opening.transaction_id, "authenticateServerResponse": opening.response},
     )
-    _check_transaction("authenticateClient", transaction_id, answer)
+    _check_transaction("authenticateClient", opening.transaction_id, answer)
     raw_metadata, smdp_signed2 = _octets(answer, "profileMetadata"), _octets(answer, "smdpSigned2")
     signed = _checked(lambda raw: RSP.decode("SmdpSigned2", raw), smdp_signed2, "smdpSigned2")
-    if signed["transactionId"] != transaction_id:
+    if signed["transactionId"] != opening.transaction_id:
         raise ProtocolError(
-            "smdpSigned2 of another session", expected=transaction_id.hex().upper(), found=signed["transactionId"].hex()
+            "smdpSigned2 of another session",
+            expected=opening.transaction_id.hex().upper(),
+            found=signed["transactionId"].hex(),
         )
     return _Session(
         address=code.address,
-        transaction_id=transaction_id,
+        transaction_id=opening.transaction_id,
         metadata=_checked(Metadata.parse, raw_metadata, "profileMetadata"),
         raw_metadata=raw_metadata,
         smdp_signed2=smdp_signed2,
@@ -174,30 +219,83 @@ def _check_server(
             raise ProtocolError("OID of the SM-DP+", expected=f"{code.smdp_oid} (activation code)", found=oid)
 
 
-async def _policy_refusal(lpa: Lpa, metadata: Metadata) -> str | None:
-    """Hold the profile's policy rules against the Rules Authorisation Table; say what forbids it (SGP.22 2.9.2)."""
+async def _ask(lpa: Lpa, session: _Session, user: User) -> None:
+    """Hold the policy rules against the Rules Authorisation Table, ask the user (SGP.22 2.9.2, 3.1.3)."""
+    refusal, to_agree = await _policy_rules(lpa, session.metadata)
+    if refusal is not None:
+        raise _StopError(PPR_NOT_ALLOWED, lambda hint: AgentError(refusal, code="pprNotAllowed", hint=hint))
+    try:
+        answer = await user.wants(session.metadata)
+        no, later, code = "the profile was not wanted", "the download was postponed", "postponed"
+        if answer is Answer.YES and to_agree:
+            answer = await user.agrees(session.metadata, to_agree)
+            rules = ", ".join(to_agree)
+            no = f"the profile's policy rules ({rules}) were not agreed to"
+            later, code = f"the profile's policy rules ({rules}) ask for consent", "consentMissing"
+    except NoAnswer as exc:
+        raise _nobody(user) from exc
+    if answer is Answer.NO:
+        raise _StopError(END_USER_REJECTION, lambda hint: AgentError(no, code="endUserRejection", hint=hint))
+    if answer is Answer.LATER:
+        raise _StopError(POSTPONED, lambda hint: AgentError(later, code=code, hint=hint))
+
+
+def _nobody(user: User) -> _StopError:
+    text = f"nobody answered within {user.patience:g} s"
+    return _StopError(TIMEOUT, lambda hint: AgentError(text, code="timeout", hint=hint))
+
+
+async def _policy_rules(lpa: Lpa, metadata: Metadata) -> tuple[str | None, list[str]]:
+    """Return what forbids the profile's policy rules, and those of them that the user must agree to."""
     wanted = [rule for rule in metadata.policy_rules if rule != "pprUpdateControl"]
     if not wanted:
-        return None
+        return None, []
     table = await lpa.authorisation_table()
+    to_agree = []
     for rule in wanted:
-        if not any(entry.allows(rule, metadata.owner) for entry in table):
-            return f"the Rules Authorisation Table does not allow {rule} to this profile's owner"
+        # The table is ordered: the first entry about this rule and owner is the one that counts.
+        entry = next((entry for entry in table if entry.allows(rule, metadata.owner)), None)
+        if entry is None:
+            return f"the Rules Authorisation Table does not allow {rule} to this profile's owner", []
+        if entry.consent_required:
+            to_agree.append(rule)
     if "ppr1" in wanted and any(profile.class_name == "operational" for profile in await lpa.profiles()):
-        return "ppr1 is for the first operational profile alone, and there is one already"
-    return None
+        return "ppr1 is for the first operational profile alone, and there is one already", []
+    return None, to_agree
+
+
+async def _confirmation(session: _Session, known: str | None, user: User) -> str | None:
+    """Return the confirmation code where the SM-DP+ asks for one: the known one, else the user's."""
+    if not session.confirmation_code_required:
+        return None
+    try:
+        code = known or await user.code(session.metadata)
+    except NoAnswer as exc:
+        raise _nobody(user) from exc
+    if not code:
+        # Postponed, so that the order stays good for the next try.
+        text = "the SM-DP+ asks for a confirmation code"
+        raise _StopError(POSTPONED, lambda hint: AgentError(text, code="confirmationCodeMissing", hint=hint))
+    return code
 
 
 async def _fetch(lpa: Lpa, session: _Session, confirmation_code: str | None) -> bytes:
     """Prepare the download and get the bound profile package (SGP.22 3.1.3)."""
     hash_cc = None
-    if session.confirmation_code_required and confirmation_code:
+    if confirmation_code is not None:
         inner = hashlib.sha256(confirmation_code.encode()).digest()
         hash_cc = hashlib.sha256(inner + session.transaction_id).digest()
-    response = await lpa.card.es10(
-        es10.prepare_download(session.smdp_signed2, session.smdp_signature2, session.smdp_certificate, hash_cc)
+    request = _checked_fields(
+        lambda: es10.prepare_download(session.smdp_signed2, session.smdp_signature2, session.smdp_certificate, hash_cc),
+        "authenticateClient",
     )
-    _refused("PrepareDownload", response)
+    response = await lpa.card.es10(request)
+    error = _checked(es10.error_code, response, "PrepareDownload")
+    if error is not None:
+        name = error[2]
+        raise _StopError(
+            UNDEFINED_REASON, lambda hint: AgentError("the eUICC refused PrepareDownload", code=name, hint=hint)
+        )
     answer = await lpa.es9.call(
         session.address,
         "getBoundProfilePackage",
@@ -207,20 +305,26 @@ async def _fetch(lpa: Lpa, session: _Session, confirmation_code: str | None) -> 
     return _octets(answer, "boundProfilePackage")
 
 
-async def _install(lpa: Lpa, session: _Session, bound: bytes, tell: OnProgress) -> DownloadResult:
-    """Load the package into the eUICC, one segment after the other, until it has an answer (SGP.22 2.5.5)."""
+def _checked_package(session: _Session, bound: bytes) -> Sequence[bytes]:
+    """Return the segments of a bound profile package that is what the SM-DP+ announced (SGP.22 3.1.3)."""
     try:
         package = bpp.Bpp.parse(bound)
         segments = bpp.segments(bound)
     except CodecError as exc:
-        hint = await _cancel(lpa, session, LOAD_BPP_EXECUTION_ERROR)
-        raise ProtocolError(
-            f"malformed bound profile package: {exc.what}", expected=exc.expected, found=exc.found, hint=hint
+        text, expected, found = f"malformed bound profile package: {exc.what}", exc.expected, exc.found
+        raise _StopError(
+            LOAD_BPP_EXECUTION_ERROR,
+            lambda hint: ProtocolError(text, expected=expected, found=found, hint=hint),
         ) from exc
     # StoreMetadata is not encrypted: what the user confirmed must be what is installed.
     if b"".join(segment.value[:-MAC_LENGTH] for segment in package.metadata) != session.raw_metadata:
-        hint = await _cancel(lpa, session, METADATA_MISMATCH)
-        raise AgentError("the package's metadata is not what the SM-DP+ announced", code="metadataMismatch", hint=hint)
+        text = "the package's metadata is not what the SM-DP+ announced"
+        raise _StopError(METADATA_MISMATCH, lambda hint: AgentError(text, code="metadataMismatch", hint=hint))
+    return segments
+
+
+async def _install(lpa: Lpa, session: _Session, segments: Sequence[bytes], tell: OnProgress) -> DownloadResult:
+    """Load the package into the eUICC, one segment after the other, until it has an answer (SGP.22 2.5.5)."""
     await tell(Progress("install", 0, len(segments)))
     result = await _load(lpa, session, segments, tell)
     if result.transaction_id != session.transaction_id:
@@ -250,7 +354,8 @@ async def _load(lpa: Lpa, session: _Session, segments: Sequence[bytes], tell: On
         if kept is not None:
             return kept
         if not isinstance(exc, TransportError):
-            await _cancel(lpa, session, LOAD_BPP_EXECUTION_ERROR)
+            hint = await _cancel(lpa, session.address, session.transaction_id, LOAD_BPP_EXECUTION_ERROR)
+            raise _with_hint(exc, hint) from exc
         raise
 
 
@@ -265,17 +370,17 @@ async def _kept_result(lpa: Lpa, transaction_id: bytes) -> es10.InstallResult | 
     return None
 
 
-async def _cancel(lpa: Lpa, session: _Session, reason: int) -> str | None:
+async def _cancel(lpa: Lpa, address: str, transaction_id: bytes, reason: int) -> str | None:
     """Cancel the session on both sides; say what did not work, for it is not worth more than the reason itself.
 
     Raises TransportError and DeviceTimeout where the way to the card broke.
     """
     try:
-        response = await _cancel_on_card(lpa, session.transaction_id, reason)
+        response = await _cancel_on_card(lpa, transaction_id, reason)
     except (AgentError, CardStatusError, ProtocolError) as exc:
         return f"and the session could not be cancelled: {exc}"
     try:
-        await _cancel_at_server(lpa, session.address, session.transaction_id, response)
+        await _cancel_at_server(lpa, address, transaction_id, response)
     except (RspError, DeviceError) as exc:
         return f"and the SM-DP+ does not know of it: {exc}"
     return None
@@ -295,6 +400,16 @@ async def _cancel_on_card(lpa: Lpa, transaction_id: bytes, reason: int) -> bytes
 
 async def _cancel_at_server(lpa: Lpa, address: str, transaction_id: bytes, response: bytes) -> None:
     await lpa.es9.call(address, "cancelSession", {"transactionId": transaction_id, "cancelSessionResponse": response})
+
+
+def _with_hint(error: DeviceError, hint: str | None) -> DeviceError:
+    """Return an error with what became of the cancellation, where that did not work."""
+    if hint is None:
+        return error
+    hint = f"{error.hint}; {hint}" if error.hint else hint
+    if isinstance(error, CardStatusError):
+        return CardStatusError(error.what, sw=error.sw, expected=error.expected, hint=hint)
+    return type(error)(error.what, expected=error.expected, found=error.found, where=error.where, hint=hint)
 
 
 def _refused(function: str, response: bytes) -> None:
@@ -322,6 +437,14 @@ def _checked(parse: Callable[[bytes], T], raw: bytes, what: str) -> T:
         return parse(raw)
     except CodecError as exc:
         raise ProtocolError(f"malformed {what}: {exc}") from exc
+
+
+def _checked_fields(build: Callable[[], bytes], function: str) -> bytes:
+    """Build a request from fields that a server sent: what is malformed is its fault."""
+    try:
+        return build()
+    except CodecError as exc:
+        raise ProtocolError(f"malformed answer to {function}: {exc}") from exc
 
 
 async def _quiet(progress: Progress) -> None:

@@ -6,12 +6,13 @@ standard's name of the result.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import TypeVar
 
 from esim_bench.agents import download as downloading
-from esim_bench.agents.download import Confirm, DownloadResult, OnProgress, Progress
-from esim_bench.agents.es9_client import Es9Client
+from esim_bench.agents.download import DownloadResult, Examine, OnProgress, Progress
+from esim_bench.agents.es9_client import Binding, Es9Client
+from esim_bench.agents.user import NOBODY, User
 from esim_bench.card import Card
 from esim_bench.codec import es10
 from esim_bench.codec.activation_code import ActivationCode
@@ -28,11 +29,11 @@ PROFILE_TAGS = bytes.fromhex("5A4F9F70909192959399B6B7")
 
 
 class Lpa:
-    """An LPA in the device, for one card. ``device``: its DeviceInfo (``es10.device_info``)."""
+    """An LPA in the device, for one card. ``device``: its DeviceInfo; ``binding``: how it speaks ES9+."""
 
-    def __init__(self, card: Card, bearer: Bearer, *, device: bytes) -> None:
+    def __init__(self, card: Card, bearer: Bearer, *, device: bytes, binding: Binding = "json") -> None:
         self.card = card
-        self.es9 = Es9Client(bearer)
+        self.es9 = Es9Client(bearer, binding)
         self.device = device
 
     # --------------------------------------------------------------------------------------------- information
@@ -40,6 +41,10 @@ class Lpa:
     async def eid(self) -> str:
         """Return the EID, 32 digits (ES10c.GetEID)."""
         return es10.eid_to_text(_read(es10.eid, await self.card.es10(es10.get_eid())))
+
+    async def info1(self) -> es10.EuiccInfo1:
+        """Return EUICCInfo1 (ES10b.GetEUICCInfo)."""
+        return _read(es10.EuiccInfo1.parse, await self.card.es10(es10.get_euicc_info1()))
 
     async def info(self) -> es10.EuiccInfo2:
         """Return EUICCInfo2 (ES10b.GetEUICCInfo)."""
@@ -66,12 +71,13 @@ class Lpa:
         code: ActivationCode,
         *,
         confirmation_code: str | None = None,
-        confirm: Confirm | None = None,
+        user: User = NOBODY,
+        examine: Examine | None = None,
         progress: OnProgress | None = None,
     ) -> DownloadResult:
         """Download and install a profile; see ``agents.download.download``."""
         return await downloading.download(
-            self, code, confirmation_code=confirmation_code, confirm=confirm, progress=progress
+            self, code, confirmation_code=confirmation_code, user=user, examine=examine, progress=progress
         )
 
     async def cancel(self, address: str, transaction_id: bytes, reason: int) -> None:
@@ -104,6 +110,26 @@ class Lpa:
     async def set_default_address(self, address: str) -> None:
         """Set the default SM-DP+ address; an empty one clears it (ES10a.SetDefaultDpAddress)."""
         await self._order("SetDefaultDpAddress", es10.set_default_dp_address(address))
+
+    async def default_code(self) -> ActivationCode:
+        """Return where the profile for this EID waits: at the default SM-DP+. Raises AgentError when there is none."""
+        address, _ = await self.addresses()
+        if not address:
+            raise AgentError(
+                "the eUICC has no default SM-DP+ address", hint="esim-bench euicc default-address SLOT HOST"
+            )
+        return ActivationCode(address)
+
+    async def load_crl(self, crl: bytes) -> tuple[int, ...]:
+        """Load a CRL (DER); return the numbers of the partial CRLs that are still missing (ES10b.LoadCRL).
+
+        Raises AgentError with the standard's name of the result.
+        """
+        response = await self.card.es10(es10.load_crl(crl))
+        error = _read(es10.error_code, response)
+        if error is not None:
+            raise AgentError("the eUICC refused LoadCRL", code=error[2])
+        return _read(es10.missing_crl_parts, response)
 
     async def memory_reset(
         self, *, operational: bool = False, test: bool = False, default_dp_address: bool = False
@@ -140,16 +166,16 @@ class Lpa:
         response = await self.card.es10(es10.retrieve_notifications(seq))
         return _read(es10.pending_notifications, response)
 
-    async def deliver_notifications(self) -> list[es10.NotificationMetadata]:
+    async def deliver_notifications(self, seqs: Container[int] | None = None) -> list[es10.NotificationMetadata]:
         """Deliver the waiting notifications in the order of their numbers, and remove each that was acknowledged.
 
         Where an address does not acknowledge, its later ones wait (their order is part of their meaning) and the others
-        are delivered; the first such failure is raised in the end.
+        are delivered; the first such failure is raised in the end. ``seqs``: only those of these numbers.
         """
         delivered: list[es10.NotificationMetadata] = []
         failures: dict[str, DeviceError] = {}
         for waiting in await self.notifications():
-            if waiting.address in failures:
+            if waiting.address in failures or (seqs is not None and waiting.seq not in seqs):
                 continue
             for pending in await self._pending(waiting.seq):
                 try:
@@ -162,6 +188,10 @@ class Lpa:
         for failure in failures.values():
             raise failure
         return delivered
+
+    async def remove_notification(self, seq: int) -> None:
+        """Remove a notification, delivered or not. Raises AgentError (nothingToDelete)."""
+        await self._order("RemoveNotificationFromList", es10.remove_notification(seq))
 
     async def _remove(self, seq: int) -> None:
         try:

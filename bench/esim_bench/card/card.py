@@ -21,7 +21,7 @@ from esim_bench.ports import CardLink, Exchange
 
 TERMINAL_CAPABILITY: Final = bytes.fromhex("80AA00000AA9088100820101830107")
 """Extended logical channels, additional interfaces, and a full LPA in the device (TS 102 221 11.1.19)."""
-TERMINAL_PROFILE: Final = Command(0x80, 0x10, 0, 0, bytes.fromhex("FF9F7F8100009FC0000000000000000000"))
+TERMINAL_PROFILE: Final = Command(0x80, 0x10, 0, 0, bytes.fromhex("FF9FFF8100009FC0000000000000000000"))
 """Downloaded profile (TS 102 223 5.2): among others REFRESH."""
 MAX_BLOCKS: Final = 256
 MAX_PROACTIVE: Final = 32

@@ -5,19 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from esim_bench.codec import tlv
+from esim_bench.codec import comprehension, tlv
 from esim_bench.errors import CodecError
 
 REFRESH: Final = 0x01
 NAMES: Final = {
     0x01: "REFRESH",
+    0x02: "MORE TIME",
     0x03: "POLL INTERVAL",
+    0x04: "POLLING OFF",
     0x05: "SET UP EVENT LIST",
     0x13: "SEND SHORT MESSAGE",
     0x21: "DISPLAY TEXT",
     0x25: "SET UP MENU",
     0x26: "PROVIDE LOCAL INFORMATION",
+    0x27: "TIMER MANAGEMENT",
     0x40: "OPEN CHANNEL",
+    0x41: "CLOSE CHANNEL",
+    0x42: "RECEIVE DATA",
+    0x43: "SEND DATA",
+    0x44: "GET CHANNEL STATUS",
 }
 REFRESH_MODES: Final = {
     0x00: "NAA Initialization and Full File Change",
@@ -27,8 +34,15 @@ REFRESH_MODES: Final = {
     0x04: "UICC Reset",
     0x09: "eUICC Profile State Change",
 }
+_POLL_INTERVAL, _PROVIDE_LOCAL_INFORMATION = 0x03, 0x26
 _PERFORMED: Final = b"\x00"
+_NO_SERVICE: Final = b"\x20\x04"
+"""Terminal currently unable to process: no service (TS 102 223 8.12.2)."""
 _BEYOND_CAPABILITIES: Final = b"\x30"
+_UNDERSTOOD: Final = (0x01, 0x02, 0x03, 0x04, 0x05)
+_DURATION: Final = 0x04
+_OF_THE_NETWORK: Final = (0x00, 0x02, 0x05, 0x06)
+"""Qualifiers of PROVIDE LOCAL INFORMATION about the cell: location, measurements, timing advance, technology."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +51,8 @@ class ProactiveCommand:
 
     details: bytes
     """The three bytes of the command details."""
+    duration: bytes = b""
+    """Duration (TS 102 223 8.8): unit and value; empty where the command has none."""
 
     @property
     def kind(self) -> int:
@@ -59,16 +75,25 @@ class ProactiveCommand:
         command = tlv.parse(data, "proactive command")
         if command.tag != 0xD0:
             raise CodecError("not a proactive command", expected="D0", found=f"{command.tag:X}")
-        for member in command.children():
-            # Comprehension-TLV: bit 8 of the tag only says whether it must be understood.
-            if member.tag & 0x7F == 0x01:
-                if len(member.value) != 3:
-                    raise CodecError("command details", expected="3 bytes", found=len(member.value))
-                return cls(member.value)
-        raise CodecError("proactive command without command details", expected="81 03", found=data.hex().upper())
+        members = comprehension.first(command.value, "of a proactive command")
+        details = members.get(0x01)
+        if details is None:
+            raise CodecError("proactive command without command details", expected="81 03", found=data.hex().upper())
+        if len(details) != 3:
+            raise CodecError("command details", expected="3 bytes", found=len(details))
+        return cls(details, members.get(_DURATION, b""))
 
     def terminal_response(self) -> bytes:
-        """Return the data of TERMINAL RESPONSE: performed, or beyond this terminal's capabilities (TS 102 223 6.8)."""
-        understood = self.kind in (0x01, 0x03, 0x05)
-        result = _PERFORMED if understood else _BEYOND_CAPABILITIES
-        return tlv.encode(0x81, self.details) + tlv.encode(0x82, b"\x82\x81") + tlv.encode(0x83, result)
+        """Return the data of TERMINAL RESPONSE (TS 102 223 6.8): performed, or why not.
+
+        A terminal without a radio has no service for what is asked of its network; the rest is beyond its capabilities.
+        """
+        result, more = _BEYOND_CAPABILITIES, b""
+        if self.kind in _UNDERSTOOD:
+            result = _PERFORMED
+            if self.kind == _POLL_INTERVAL and self.duration:
+                # Accepted as asked; who drives this terminal decides when it sends STATUS.
+                more = tlv.encode(0x80 | _DURATION, self.duration)
+        elif self.kind == _PROVIDE_LOCAL_INFORMATION and self.qualifier in _OF_THE_NETWORK:
+            result = _NO_SERVICE
+        return tlv.encode(0x81, self.details) + tlv.encode(0x82, b"\x82\x81") + tlv.encode(0x83, result) + more

@@ -39,6 +39,7 @@ SlotArgument = Annotated[str, typer.Argument(metavar="SLOT", help="Name of the s
 AllowDestructiveOption = Annotated[
     bool, typer.Option("--allow-destructive", help="Lift the protection of a protected slot: delete, memory reset.")
 ]
+LiveOption = Annotated[bool, typer.Option("--live", help="Print each trace record on stderr, once it is in its file.")]
 TlsRootsOption = Annotated[
     Path | None,
     typer.Option("--tls-roots", help="PEM file of the roots that a foreign server's certificate is checked by."),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from esim_bench.cli import euicc_download, euicc_settings
 from esim_bench.cli.common import (
     AllowDestructiveOption,
     JsonOption,
@@ -23,8 +23,15 @@ from esim_bench.cli.common import (
 if TYPE_CHECKING:
     from esim_bench.codec.es10 import ProfileInfo
     from esim_bench.rack.slot import Slot
+    from esim_bench.rack.trust import Trust
 
 cli = app("One slot's eUICC: information, profiles, notifications.")
+cli.command("download")(euicc_download.download)
+cli.command("nickname")(euicc_settings.nickname)
+cli.command("default-address")(euicc_settings.default_address)
+cli.command("rat")(euicc_settings.rat)
+cli.command("load-crl")(euicc_settings.load_crl)
+cli.command("memory-reset")(euicc_settings.memory_reset)
 
 ProfileArgument = Annotated[str, typer.Argument(metavar="ICCID", help="ICCID of the profile, or its end if unique.")]
 NoRefreshOption = Annotated[bool, typer.Option("--no-refresh", help="Ask the eUICC for no REFRESH.")]
@@ -35,24 +42,34 @@ def info(slot: SlotArgument, rack: RackOption = None, json: JsonOption = False) 
     """Show who the eUICC is and what it can do."""
     from esim_bench.cli.session import on_slot
 
-    async def job(opened: Slot) -> dict[str, Any]:
+    async def job(opened: Slot) -> tuple[dict[str, Any], Trust]:
         details = await opened.lpa.info()
-        return {
+        trust = await opened.trust()
+        document = {
             "slot": opened.name,
             "form_factor": opened.form_factor.value,
             "eid": await opened.lpa.eid(),
             "iccid": await opened.card.read_iccid(),
             **details.document(),
+            "cis": trust.document(),
+            "served_by_bench": trust.served_by_bench,
             "contradictions": await opened.form_factor_contradictions(),
         }
+        return document, trust
 
-    document = on_slot(rack, slot, job)
+    document, trust = on_slot(rack, slot, job)
     if json:
         print_json(document)
-    else:
-        for key, value in document.items():
-            text = ", ".join(map(str, value)) if isinstance(value, list) else value
-            say(f"{key.replace('_', ' '):<28} {'-' if text in (None, '') else text}")
+        return
+    from esim_bench.rack.trust import ci_name
+
+    shown = {key: value for key, value in document.items() if key != "cis"}
+    shown["ci_keys_verification"] = [ci_name(key, trust.own) for key in trust.verification]
+    shown["ci_keys_signing"] = [ci_name(key, trust.own) for key in trust.signing]
+    shown["served_by_bench"] = "yes" if trust.served_by_bench else "no: its CIs are not that of our SM-DP+"
+    for key, value in shown.items():
+        text = ", ".join(map(str, value)) if isinstance(value, list) else value
+        say(f"{key.replace('_', ' '):<28} {'-' if text in (None, '') else text}")
 
 
 @cli.command("profiles")
@@ -88,56 +105,6 @@ def _document(profile: ProfileInfo) -> dict[str, Any]:
         "nickname": profile.nickname,
         "isdp_aid": profile.isdp_aid.hex().upper() if profile.isdp_aid else None,
     }
-
-
-@cli.command("download")
-def download(
-    slot: SlotArgument,
-    activation_code: Annotated[
-        str | None, typer.Argument(metavar="[LPA:1$HOST$MATCHINGID]", help="Activation code of an SM-DP+.")
-    ] = None,
-    package: Annotated[Path | None, typer.Option("--package", help="Profile package, through our own SM-DP+.")] = None,
-    profile: Annotated[str | None, typer.Option("--profile", help="Profile of profiles/, through our SM-DP+.")] = None,
-    confirmation_code: Annotated[str | None, typer.Option("--confirmation-code", help="If the SM-DP+ asks.")] = None,
-    tls_roots: TlsRootsOption = None,
-    rack: RackOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Download and install a profile; the notifications are delivered afterwards."""
-    from pydantic import ValidationError
-
-    from esim_bench.cli.session import on_slot
-    from esim_bench.codec.es10 import iccid_to_text
-    from esim_bench.errors import ConfigError
-    from esim_bench.rack.source import ProfileSource
-
-    if activation_code is None and package is None and profile is None:
-        raise ConfigError("nothing to download", expected="an activation code, --package FILE or --profile NAME")
-    try:
-        source = ProfileSource(
-            activation_code=activation_code, package=package, profile=profile, confirmation_code=confirmation_code
-        )
-    except ValidationError as exc:
-        raise ConfigError(exc.errors()[0]["msg"].removeprefix("Value error, ")) from exc
-
-    async def job(opened: Slot) -> dict[str, Any]:
-        order = await opened.world.order(source)
-        before = {p.iccid for p in await opened.lpa.profiles()}
-        await opened.install(order.activation_code, confirmation_code=confirmation_code)
-        added = [p for p in await opened.lpa.profiles() if p.iccid not in before]
-        delivered = await opened.lpa.deliver_notifications()
-        return {
-            "slot": opened.name,
-            "installed": [iccid_to_text(p.iccid) for p in added if p.iccid],
-            "notifications_delivered": len(delivered),
-        }
-
-    document = on_slot(rack, slot, job, source=source, tls_roots=tls_roots)
-    if json:
-        print_json(document)
-    else:
-        say(f"installed {', '.join(document['installed'])}")
-        say(f"{document['notifications_delivered']} notifications delivered")
 
 
 @cli.command("enable")
@@ -214,34 +181,61 @@ def delete(
 def notifications(
     slot: SlotArgument,
     deliver: Annotated[bool, typer.Option("--deliver", help="Deliver them in order; acknowledged ones go.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove them undelivered; needs --seq.")] = False,
+    seq: Annotated[list[int] | None, typer.Option("--seq", help="Only the one of this number; repeatable.")] = None,
     tls_roots: TlsRootsOption = None,
     rack: RackOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List the notifications that wait on the eUICC, or deliver them."""
+    """List the notifications that wait on the eUICC, deliver or remove them."""
     from esim_bench.cli.session import on_slot
-    from esim_bench.codec.es10 import iccid_to_text
+    from esim_bench.codec.es10 import NotificationMetadata, iccid_to_text
+    from esim_bench.errors import ConfigError
+    from esim_bench.rack.model import load_rack
+    from esim_bench.rack.world import is_own
 
-    async def job(opened: Slot) -> list[dict[str, Any]]:
-        found = await (opened.lpa.deliver_notifications() if deliver else opened.lpa.notifications())
-        return [
-            {
-                "seq": n.seq,
-                "operation": n.operation,
-                "address": n.address,
-                "iccid": iccid_to_text(n.iccid) if n.iccid else None,
-                "delivered": deliver,
-            }
-            for n in found
-        ]
+    if deliver and remove:
+        raise ConfigError("--deliver and --remove", expected="one of them")
+    if remove and not seq:
+        raise ConfigError("--remove without numbers", expected="--seq N, once for each notification that is to go")
 
-    rows = on_slot(rack, slot, job, tls_roots=tls_roots, real_time=tls_roots is not None)
+    async def waiting(opened: Slot) -> list[NotificationMetadata]:
+        found = [one for one in await opened.lpa.notifications() if not seq or one.seq in seq]
+        missing = sorted(set(seq or ()) - {one.seq for one in found})
+        if missing:
+            raise ConfigError("no notification of this number", where=slot, found=", ".join(map(str, missing)))
+        return found
+
+    async def job(opened: Slot) -> list[NotificationMetadata]:
+        found = await waiting(opened)
+        if deliver:
+            return await opened.lpa.deliver_notifications(set(seq) if seq else None)
+        for one in found if remove else ():
+            await opened.lpa.remove_notification(one.seq)
+        return found
+
+    real_time = tls_roots is not None
+    if deliver and not real_time and load_rack(rack).simulated:
+        # A server outside this process answers on the real clock only.
+        real_time = any(not is_own(one.address) for one in on_slot(rack, slot, waiting))
+    state = "delivered" if deliver else "removed" if remove else "waiting"
+    rows = [
+        {
+            "seq": n.seq,
+            "operation": n.operation,
+            "address": n.address,
+            "iccid": iccid_to_text(n.iccid) if n.iccid else None,
+            "delivered": deliver,
+            "state": state,
+        }
+        for n in on_slot(rack, slot, job, tls_roots=tls_roots, real_time=real_time)
+    ]
     if json:
         print_json(rows)
     else:
         table(
-            ["seq", "operation", "ICCID", "address", "delivered"],
-            [[r["seq"], r["operation"], r["iccid"] or "-", r["address"], "yes" if deliver else "no"] for r in rows],
+            ["seq", "operation", "ICCID", "address", "state"],
+            [[r["seq"], r["operation"], r["iccid"] or "-", r["address"], r["state"]] for r in rows],
         )
 
 

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from esim_bench.cli.common import EXIT_FAIL, JsonOption, app, print_json, say, table
+from esim_bench.cli import package_check
+from esim_bench.cli.common import JsonOption, app, print_json, say, table
 
 if TYPE_CHECKING:
     from esim_bench.codec.saip import Element, ProfilePackage
 
 cli = app("eSIM profile packages (TCA interoperable format).")
+cli.command("lint")(package_check.lint)
+cli.command("diff")(package_check.diff)
 
 PackageArgument = Annotated[
     Path, typer.Argument(metavar="FILE", help="Profile package: concatenated profile elements, DER.")
@@ -88,25 +91,6 @@ def inspect(file: PackageArgument, json: JsonOption = False) -> None:
             for e in document["elements"]
         ],
     )
-
-
-@cli.command("lint")
-def lint(file: PackageArgument, json: JsonOption = False) -> None:
-    """Check a profile package: order, references, promises of its header. Exit code 1 when an eUICC would refuse it."""
-    from esim_bench.codec.saip.lint import lint as find
-    from esim_bench.profile_file import read_package
-
-    findings = find(read_package(file))
-    errors = sum(finding.severity == "error" for finding in findings)
-    if json:
-        rows = [{"severity": f.severity, "element": f.index, "kind": f.kind, "message": f.message} for f in findings]
-        print_json({"file": str(file), "errors": errors, "warnings": len(findings) - errors, "findings": rows})
-    else:
-        for finding in findings:
-            say(f"{file}: {finding.severity}: element {finding.index} ({finding.kind}): {finding.message}")
-        say(f"{file}: {errors} errors, {len(findings) - errors} warnings")
-    if errors:
-        raise typer.Exit(EXIT_FAIL)
 
 
 def describe(package: ProfilePackage) -> dict[str, Any]:

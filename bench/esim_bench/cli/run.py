@@ -16,6 +16,7 @@ from esim_bench.cli.common import (
     EXIT_PASS,
     AllowDestructiveOption,
     JsonOption,
+    LiveOption,
     RackOption,
     TlsRootsOption,
     note,
@@ -45,17 +46,22 @@ def run(
     trace_secrets: Annotated[
         bool, typer.Option("--trace-secrets", help="Leave secrets in the traces of real slots (files of mode 0600).")
     ] = False,
+    live: LiveOption = False,
     allow_skip: Annotated[bool, typer.Option("--allow-skip", help="All slots skipped is no mistake.")] = False,
     rack: RackOption = None,
     json: JsonOption = False,
 ) -> None:
     """Run a scenario on slots of the rack, in parallel."""
+    from esim_bench.cli.live import live as live_lines
     from esim_bench.cli.session import is_foreign
+    from esim_bench.cli.signals import terminated_as_interrupted
     from esim_bench.rack.check import check
     from esim_bench.rack.model import load_rack
     from esim_bench.rack.source import ProfileSource
     from esim_bench.scenario import engine, registry
+    from esim_bench.scenario.interrupted import settle
 
+    settle()
     chosen = registry.scenario(scenario)
     values = registry.parse_pairs(param or [])
     if cut is not None:
@@ -70,13 +76,15 @@ def run(
         tls_roots=tls_roots,
         allow_destructive=allow_destructive,
         trace_secrets=trace_secrets,
+        on_record=live_lines(live),
     )
     slots = bench_rack.select(slot or [])
     check(bench_rack, slots)
     for place in (junit.parent if junit is not None else None, trace_dir):
         if place is not None:
             place.mkdir(parents=True, exist_ok=True)
-    result, _folder = engine.run_scenario(bench_rack, slots, chosen, params, options, progress(json))
+    with terminated_as_interrupted():
+        result, _folder = engine.run_scenario(bench_rack, slots, chosen, params, options, progress(json))
     finish(result, junit, json=json)
     raise typer.Exit(exit_code(result, allow_skip=allow_skip))
 
@@ -96,19 +104,14 @@ def progress(quiet: bool) -> Callable[[str, str, str | None], None]:
 
 
 def finish(result: object, junit: Path | None, *, json: bool) -> None:
-    """Record a run in the history, write its reports, print it."""
+    """Write a run's reports, print it."""
     from esim_bench.report.junit import junit as junit_report
     from esim_bench.scenario.results import RunResult
-    from esim_bench.store import RunStore
-    from esim_bench.store.home import store_path
 
     assert isinstance(result, RunResult)
     document = result.document()
-    store = RunStore(store_path())
-    try:
-        store.add(document)
-    finally:
-        store.close()
+    if result.trouble:
+        note(f"error: {result.trouble}")
     if junit is not None:
         junit.write_text(junit_report(document))
     if json:
@@ -144,7 +147,7 @@ def show(document: dict[str, object]) -> None:
                 one["slot"],
                 one["form_factor"],
                 one["scenario"],
-                one["outcome"],
+                one["outcome"] or "running",
                 f"{one['seconds']:.2f} s",
                 one["apdus"],
                 one["trace"] or "-",
@@ -154,7 +157,8 @@ def show(document: dict[str, object]) -> None:
     )
     say()
     seed = f", seed {document['seed']}" if document["seed"] is not None else ""
-    say(f"run {document['run']}: {document['outcome']}{seed}")
+    reason = f" ({document['reason']})" if document.get("reason") else ""
+    say(f"run {document['run']}: {document['outcome'] or 'running'}{reason}{seed}")
 
 
 def exit_code(result: object, *, allow_skip: bool) -> int:
@@ -167,7 +171,7 @@ def exit_code(result: object, *, allow_skip: bool) -> int:
         return EXIT_INTERRUPTED
     if not outcomes or (all(outcome is Outcome.SKIPPED for outcome in outcomes) and not allow_skip):
         return EXIT_MISTAKE
-    if Outcome.ERROR in outcomes:
+    if Outcome.ERROR in outcomes or result.trouble:
         return EXIT_ERROR
     if Outcome.FAIL in outcomes or Outcome.TIMEOUT in outcomes:
         return EXIT_FAIL

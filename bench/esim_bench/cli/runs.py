@@ -18,9 +18,11 @@ def list_runs(
     json: JsonOption = False,
 ) -> None:
     """List the runs, the newest first."""
+    from esim_bench.scenario.interrupted import settle
     from esim_bench.store import RunStore
     from esim_bench.store.home import store_path
 
+    settle()
     runs = RunStore(store_path()).list(limit)
     if json:
         print_json({"runs": runs})
@@ -28,11 +30,12 @@ def list_runs(
         note(f"no runs yet in {store_path()}")
     else:
         table(
-            ["run", "started", "scenario", "seed", "outcome", "slots"],
+            ["run", "started", "scenario", "seed", "state", "outcome", "slots"],
             [
                 [
-                    *(run[key] for key in ("run", "started", "scenario", "seed", "outcome")),
-                    " ".join(f"{slot['slot']}:{slot['outcome']}" for slot in run["slots"]),
+                    *(run[key] for key in ("run", "started", "scenario", "seed", "state")),
+                    run["outcome"] or "-",
+                    " ".join(f"{slot['slot']}:{slot['outcome'] or '-'}" for slot in run["slots"]),
                 ]
                 for run in runs
             ],
@@ -46,14 +49,16 @@ def show(
 ) -> None:
     """Show one run: its slots, their steps, where the traces are."""
     from esim_bench.cli import run as run_command
+    from esim_bench.scenario.interrupted import settle
     from esim_bench.store import RunStore
     from esim_bench.store.home import store_path
 
+    settle()
     document = RunStore(store_path()).get(run)
     if json:
         print_json(document)
         return
-    for key in ("scenario", "rack", "started", "version"):
+    for key in ("scenario", "rack", "started", "state", "version"):
         if key in document:
             say(f"{key:<9} {document[key]}")
     if document.get("params"):

@@ -7,20 +7,21 @@ import contextlib
 import hashlib
 import ipaddress
 import logging
-import signal
+import re
 import socket
-import ssl
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvicorn
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from esim_bench.cli.common import JsonOption, app, note, print_json
 from esim_bench.codec.activation_code import ActivationCode
@@ -29,15 +30,23 @@ from esim_bench.codec.saip.build import BuiltProfile
 from esim_bench.crypto.randomness import SystemRandomness
 from esim_bench.errors import ConfigError
 from esim_bench.rack.world import SMDP_ADDRESS, factory_profile, packaged
-from esim_bench.servers.asgi import AsgiApp
 from esim_bench.servers.pki import Pki, load_pki, tls_context
+from esim_bench.servers.pki.model import TlsKeyPair
+from esim_bench.servers.serving import serve
 from esim_bench.servers.smdp import Smdp, SmdpCredentials, SqliteStore
 
 HTTPS_PORT = 443
-GRACE = 3
-"""Seconds that open requests get when the server is told to stop."""
 
 cli = app("The bench's servers on sockets.")
+
+
+class Protection(Enum):
+    """Under which keys profile elements go out."""
+
+    SESSION = "session"
+    """Session keys, agreed for each download."""
+    PPK = "ppk"
+    """Random profile protection keys, drawn once per package."""
 
 
 @cli.callback()
@@ -77,6 +86,20 @@ def smdp(
     session_timeout: Annotated[
         float, typer.Option("--session-timeout", min=0.1, help="Seconds that an RSP session lives between two steps.")
     ] = 600,
+    eid: Annotated[
+        str | None,
+        typer.Option(
+            "--eid", help="Only this eUICC may have the profiles; without a MatchingID it is found by its EID."
+        ),
+    ] = None,
+    protect: Annotated[
+        Protection,
+        typer.Option("--protect", help="Keys of the profiles: of the session, or random ones drawn beforehand (PPK)."),
+    ] = Protection.SESSION,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", help="TLS certificate and its chain (PEM), instead of the PKI's own.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="Private key of --tls-cert (PEM).")] = None,
     json: JsonOption = False,
 ) -> None:
     """Serve an SM-DP+ (ES9+ over TLS) until Ctrl-C or SIGTERM."""
@@ -84,7 +107,10 @@ def smdp(
         raise ConfigError(
             "no PKI here", where=str(pki), expected="a folder", hint=f"make one: esim-bench pki init {pki}"
         )
+    owner = eid_of(eid) if eid is not None else None
     loaded = load_pki(pki, now_ns=time.time_ns())
+    if tls_cert is not None or tls_key is not None:
+        loaded = replace(loaded, smdp_tls=tls_pair(tls_cert, tls_key))
     names = own_names(loaded, address or [], host)
     tls = tls_context(loaded)
     listener = listen(host, port)
@@ -102,20 +128,22 @@ def smdp(
             names,
             time.time_ns,
             session_lifetime_ns=round(session_timeout * 1e9),
+            random_keys=protect is Protection.PPK,
             executor=worker,
         )
         codes = []
-        for item in collect(package or [], profile or [], matching_id or [], shown):
+        for item in collect(package or [], profile or [], matching_id or [], shown, by_eid=owner is not None):
             server.release(
                 item.built.upp,
                 item.built.metadata,
                 item.matching_id,
+                eid=owner,
                 confirmation_code=confirmation_code,
                 test_order=test_order,
             )
             code = ActivationCode(shown, item.matching_id, confirmation_code_required=confirmation_code is not None)
             codes.append(str(code))
-        started = Started(f"https://{shown}", str(tls_root_of(pki)), codes)
+        started = Started(f"https://{shown}", str(tls_cert.resolve() if tls_cert else tls_root_of(pki)), codes)
         log_to_stderr()
         asyncio.run(serve(server.app, listener, tls, lambda: announce(started, json)))
 
@@ -137,8 +165,13 @@ class Started:
     activation_codes: Sequence[str]
 
 
-def collect(packages: Sequence[Path], profiles: Sequence[str], matching_ids: Sequence[str], address: str) -> list[Item]:
-    """Read all profiles and give each a MatchingID. Raises ConfigError, CodecError."""
+def collect(
+    packages: Sequence[Path], profiles: Sequence[str], matching_ids: Sequence[str], address: str, *, by_eid: bool
+) -> list[Item]:
+    """Read all profiles and give each a MatchingID; ``by_eid``: those without one are default orders of an EID.
+
+    Raises ConfigError, CodecError.
+    """
     built = [_addressed(packaged(path), address) for path in packages]
     built += [_addressed(factory_profile(name), address) for name in profiles]
     if len(matching_ids) > len(built):
@@ -155,6 +188,8 @@ def collect(packages: Sequence[Path], profiles: Sequence[str], matching_ids: Seq
     for number, profile in enumerate(built):
         if number < len(matching_ids):
             name = matching_ids[number]
+        elif by_eid:
+            name = ""
         else:
             name = "BENCH-" + hashlib.sha256(profile.upp + profile.metadata).hexdigest()[:16].upper()
         items.append(Item(profile, name))
@@ -192,6 +227,30 @@ def own_names(pki: Pki, addresses: Sequence[str], host: str) -> list[str]:
     if not names or not all(name.strip() for name in names):
         raise ConfigError("the server has no name", expected="a DNS name in the TLS certificate, or --address NAME")
     return names
+
+
+def tls_pair(certificate: Path | None, key: Path | None) -> TlsKeyPair:
+    """Read the server's TLS certificate (its chain after it) and private key, both PEM. Raises ConfigError."""
+    if certificate is None or key is None:
+        raise ConfigError("a TLS certificate needs its key", expected="--tls-cert and --tls-key together")
+    path = certificate
+    try:
+        chain = [one.public_bytes(Encoding.DER) for one in x509.load_pem_x509_certificates(path.read_bytes())]
+        path = key
+        loaded = load_pem_private_key(path.read_bytes(), password=None)
+    except OSError as exc:
+        raise ConfigError(f"cannot read the file: {exc.strerror}", where=str(path)) from exc
+    except (TypeError, ValueError, UnsupportedAlgorithm) as exc:
+        what = "a certificate" if path is certificate else "a private key without a password"
+        raise ConfigError("cannot be used for TLS", where=str(path), expected=f"{what} in PEM") from exc
+    return TlsKeyPair(loaded, chain[0], tuple(chain[1:]))
+
+
+def eid_of(text: str) -> bytes:
+    """Return an EID of 32 digits as 16 bytes. Raises ConfigError."""
+    if not re.fullmatch(r"[0-9]{32}", text):
+        raise ConfigError("not an EID", where="--eid", expected="32 digits", found=f"{len(text)} characters")
+    return bytes.fromhex(text)
 
 
 def is_loopback(host: str) -> bool:
@@ -239,49 +298,3 @@ def log_to_stderr() -> None:
     logger = logging.getLogger("esim_bench.servers")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
-
-
-class _Server(uvicorn.Server):
-    """A uvicorn server that says when it listens, and leaves signals to us: stopping it is no failure."""
-
-    def __init__(self, config: uvicorn.Config, on_listening: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_listening = on_listening
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._on_listening()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def serve(
-    application: AsgiApp, listener: socket.socket, tls: ssl.SSLContext, on_listening: Callable[[], None]
-) -> None:
-    """Serve an ASGI application over TLS until SIGINT or SIGTERM; open requests get some seconds to end."""
-    config = uvicorn.Config(
-        application,
-        lifespan="off",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=GRACE,
-        ws="none",
-        interface="asgi3",
-    )
-    config.load()
-    config.ssl = tls
-    server = _Server(config, on_listening)
-
-    def stop() -> None:
-        # A second signal does not wait for open requests.
-        server.force_exit = server.should_exit
-        server.should_exit = True
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
-    await server.serve([listener])

@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+from esim_bench.codec.activation_code import ActivationCode
 from esim_bench.events import EventSink, NullSink
 from esim_bench.rack.model import load_rack
 from esim_bench.rack.slot import Slot, open_slot
 from esim_bench.rack.source import ProfileSource
 from esim_bench.rack.state import SimState, load_state, save_state
-from esim_bench.rack.world import SMDP_ADDRESS, World
+from esim_bench.rack.world import World, is_own
 from esim_bench.scenario.engine import in_time
 
 T = TypeVar("T")
@@ -59,4 +60,4 @@ def on_slot(
 
 def is_foreign(source: ProfileSource) -> bool:
     """Tell whether a profile comes from a server outside this process."""
-    return source.activation_code is not None and SMDP_ADDRESS not in source.activation_code
+    return source.activation_code is not None and not is_own(ActivationCode.parse(source.activation_code).address)

@@ -94,6 +94,8 @@ _SW = {
     0x6282: "end of file reached",
     0x6283: "selected file invalidated",
     0x6285: "selected file in termination state",
+    0x62F1: "more data available",
+    0x63F1: "more data expected",
     0x6400: "execution error, state unchanged",
     0x6581: "memory problem",
     0x6601: "checksum error on the interface",
@@ -119,7 +121,9 @@ _SW = {
     0x6E00: "class not supported",
     0x6F00: "no precise diagnosis",
     0x9300: "toolkit busy",
-    0x9862: "authentication error",
+    0x9850: "the counter cannot be increased, its maximum is reached",
+    0x9862: "authentication error, incorrect MAC",
+    0x9864: "authentication error, security context not supported",
 }
 
 

@@ -58,6 +58,8 @@ USUAL_URCS = (
 )
 """Beginnings of lines that many modems send unasked. Those that answer a command too are told apart by the command."""
 
+_MAX_DIGITS = 9
+"""Of a number; Python refuses to read very long ones."""
 _DIAL_FINALS = ("NO CARRIER", "NO ANSWER", "NO DIALTONE", "BUSY", "CONNECT")
 _NAME = re.compile(r"^[+%#^$*&_!][A-Za-z][A-Za-z0-9_-]*")
 _HANDLE = re.compile(r"^[0-9A-Za-z]{1,32}$")
@@ -292,7 +294,7 @@ def cme_code(final: str) -> int | None:
     if not final.upper().startswith("+CME ERROR"):
         return None
     text = final[len("+CME ERROR") :].lstrip(": ").strip()
-    if text.isascii() and text.isdigit():
+    if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS:
         return int(text)
     return next((code for code, words in CME_TEXTS.items() if words.lower() == text.lower()), None)
 
@@ -302,7 +304,7 @@ def _hex(length: str, text: str, what: str) -> bytes:
         data = bytes.fromhex(text)
     except ValueError as exc:
         raise CodecError(what, expected="hexadecimal text", found=_short(text)) from exc
-    if not (length.isascii() and length.isdigit()) or int(length) != len(text):
+    if not (length.isascii() and length.isdigit()) or len(length) > _MAX_DIGITS or int(length) != len(text):
         raise CodecError(what, expected=f"length {len(text)}, which is that of the text", found=_short(length))
     return data
 

@@ -14,6 +14,7 @@ from typing import Final
 from esim_bench.codec import tlv
 from esim_bench.codec.es10_results import (
     AuthorisationRule,
+    EuiccInfo1,
     EuiccInfo2,
     InstallResult,
     NotificationMetadata,
@@ -39,6 +40,7 @@ from esim_bench.errors import BenchError, CodecError
 
 __all__ = [
     "AuthorisationRule",
+    "EuiccInfo1",
     "EuiccInfo2",
     "InstallResult",
     "NotificationMetadata",
@@ -64,6 +66,9 @@ ISDP_AID_PREFIX: Final = bytes.fromhex("A0000005591010FFFFFFFF8900")
 """13 bytes; two variable bytes and 00 follow (first 0010 00)."""
 
 
+MAX_NICKNAME: Final = 64
+
+
 class Tag(IntEnum):
     """Tags of the ES10 functions."""
 
@@ -87,6 +92,7 @@ class Tag(IntEnum):
     GET_EID = 0xBF3E
     SET_DEFAULT_DP_ADDRESS = 0xBF3F
     CANCEL_SESSION = 0xBF41
+    LPAE_ACTIVATION = 0xBF42
     GET_RAT = 0xBF43
 
 
@@ -160,6 +166,7 @@ FUNCTIONS: Final[Mapping[int, Function]] = {
                  {1: "invalidSignature", 2: "invalidCRLFormat", 3: "notEnoughMemorySpace", 4: "verificationKeyNotFound",
                   5: "fresherCrlAlreadyLoaded", 6: "baseCrlMissing", **_UNDEFINED}),
         Function(Tag.GET_RAT, "ES10b.GetRAT", "GetRatRequest", "GetRatResponse"),
+        Function(Tag.LPAE_ACTIVATION, "ES10b.LpaeActivation", None, None, {0: "ok", 1: "notSupported"}),
         Function(Tag.GET_PROFILES_INFO, "ES10c.GetProfilesInfo", "ProfileInfoListRequest", "ProfileInfoListResponse",
                  {1: "incorrectInputValues", **_UNDEFINED}),
         Function(Tag.ENABLE_PROFILE, "ES10c.EnableProfile", "EnableProfileRequest", "EnableProfileResponse",
@@ -292,6 +299,11 @@ def remove_notification(seq: int) -> bytes:
     return RSP.encode("NotificationSentRequest", {"seqNumber": seq})
 
 
+def load_crl(crl: bytes) -> bytes:
+    """Load a certificate revocation list, a DER CertificateList (5.7.12)."""
+    return tlv.encode(Tag.LOAD_CRL, _expect(crl, 0x30, "CRL"))
+
+
 def get_rat() -> bytes:
     """Ask for the Rules Authorisation Table (5.7.22)."""
     return RSP.encode("GetRatRequest", {})
@@ -336,7 +348,9 @@ def get_eid() -> bytes:
 
 
 def set_nickname(iccid: bytes, nickname: str) -> bytes:
-    """Give a profile a nickname, at most 64 bytes of UTF-8; an empty one removes it (5.7.21)."""
+    """Give a profile a nickname, at most 64 bytes of UTF-8; an empty one removes it (5.7.21). Raises CodecError."""
+    if len(nickname.encode()) > MAX_NICKNAME:
+        raise CodecError("nickname", expected=f"at most {MAX_NICKNAME} bytes of UTF-8", found=len(nickname.encode()))
     return RSP.encode("SetNicknameRequest", {"iccid": iccid, "profileNickname": nickname})
 
 
@@ -365,8 +379,21 @@ def result_code(response: bytes) -> tuple[int, str]:
         raise CodecError(
             "no result code", where=function.name, expected="80 01 xx", found=answer.value[:16].hex().upper()
         )
-    code = int.from_bytes(members[0].value, "big", signed=True)
+    code = members[0].integer()
     return code, function.results.get(code, f"unknown result {code}")
+
+
+def missing_crl_parts(response: bytes) -> tuple[int, ...]:
+    """Return the numbers of the partial CRLs that a LoadCRL answer says are missing. Raises CodecError.
+
+    Whether it was an error is told by ``error_code``.
+    """
+    branch = tlv.parse(response, "LoadCRL").children()
+    answer = tlv.parse(response).tag
+    if answer != Tag.LOAD_CRL or len(branch) != 1 or branch[0].tag not in (0xA0, 0x81):
+        raise CodecError("malformed answer", where="LoadCRL", expected="BF35 with A0 or 81", found=f"{answer:X}")
+    parts = branch[0].find(0xA0) if branch[0].tag == 0xA0 else None
+    return tuple(part.integer(signed=False) for part in parts.children()) if parts else ()
 
 
 def eid(response: bytes) -> bytes:
@@ -398,10 +425,10 @@ def error_code(response: bytes) -> tuple[bytes | None, int, str] | None:
         return None
     if branch.tag == 0xA1:
         transaction = branch.find(0x80)
-        code = int.from_bytes(branch.get(0x02).value, "big", signed=True)
+        code = branch.get(0x02).integer()
         return (transaction.value if transaction else None), code, function.results.get(code, str(code))
     if branch.tag == 0x81:
-        code = int.from_bytes(branch.value, "big", signed=True)
+        code = branch.integer()
         return None, code, function.results.get(code, str(code))
     raise CodecError("malformed ES10b response", where=function.name, expected="A0, A1 or 81", found=f"{branch.tag:X}")
 
@@ -441,7 +468,7 @@ def _argument(call: tlv.Tlv) -> str:
             if member.tag == 0x4F:
                 return member.value.hex().upper()
             if member.tag == 0x80 and call.tag in (Tag.REMOVE_NOTIFICATION_FROM_LIST, Tag.RETRIEVE_NOTIFICATIONS_LIST):
-                return f"{int.from_bytes(member.value, 'big', signed=True)}"
+                return f"{member.integer()}"
     except BenchError:
         pass
     return ""

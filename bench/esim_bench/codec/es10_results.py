@@ -127,6 +127,38 @@ class TreProperties:
 
 
 @dataclass(frozen=True, slots=True)
+class EuiccInfo1:
+    """EUICCInfo1 (BF20, 5.7.8): what an eUICC tells before anybody is authenticated."""
+
+    raw: bytes
+    svn: str
+    """The SGP.22 version, e.g. "2.5.0"."""
+    verification: tuple[bytes, ...]
+    """Key identifiers of the CIs whose servers the eUICC accepts, the preferred first."""
+    signing: tuple[bytes, ...]
+    """Key identifiers of the CIs under which the eUICC signs, the preferred first."""
+
+    @classmethod
+    def parse(cls, response: bytes) -> EuiccInfo1:
+        """Read the answer of GetEuiccInfo1. Raises CodecError."""
+        answer = tlv.parse(response, "EUICCInfo1")
+        if answer.tag != 0xBF20:
+            raise CodecError("wrong answer", where="EUICCInfo1", expected="BF20", found=f"{answer.tag:X}")
+        svn = answer.get(0x82).value
+        if len(svn) != 3:
+            raise CodecError("svn", where="EUICCInfo1", expected="3 bytes", found=f"{len(svn)} bytes")
+        return cls(bytes(response), version_text(svn), _key_ids(answer.get(0xA9)), _key_ids(answer.get(0xAA)))
+
+
+def _key_ids(item: Tlv) -> tuple[bytes, ...]:
+    members = item.children()
+    wrong = next((member for member in members if member.tag != 0x04), None)
+    if wrong is not None:
+        raise CodecError("list of CI key identifiers", where="EUICCInfo1", expected="04", found=f"{wrong.tag:X}")
+    return tuple(member.value for member in members)
+
+
+@dataclass(frozen=True, slots=True)
 class EuiccInfo2:
     """EUICCInfo2 (BF22, 5.7.8)."""
 
@@ -161,7 +193,7 @@ class EuiccInfo2:
             found = next((t for t in tlv.parse_all(self.members["extCardResource"]) if t.tag == 0x82), None)
         except CodecError:
             return None
-        return int.from_bytes(found.value, "big") if found else None
+        return int.from_bytes(found.value, "big") if found and len(found.value) <= 8 else None
 
     @property
     def ci_keys(self) -> list[str]:

@@ -18,6 +18,8 @@ from esim_bench.errors import CodecError, RspError
 PATH: Final = "/gsma/rsp2/es9plus/"
 CONTENT_TYPE: Final = "application/json;charset=UTF-8"
 ADMIN_PROTOCOL: Final = "gsma/rsp/v2.2.0"
+MAX_OBJECTS: Final = 256
+"""Arrays and objects in one body, ours and unknown ones."""
 USER_AGENT: Final = "gsma-rsp-lpad"
 
 Fields = Mapping[str, bytes | str]
@@ -120,8 +122,16 @@ def _dump(document: Mapping[str, Any]) -> bytes:
 
 
 def _object(body: bytes, where: str) -> dict[str, Any]:
+    # Ours are flat. A bound on all brackets bounds the depth of nesting, and the work on an answer full of them.
+    if body.count(b"[") + body.count(b"{") > MAX_OBJECTS:
+        raise CodecError("JSON with too many arrays and objects", where=where, expected=f"at most {MAX_OBJECTS}")
     try:
         document = json.loads(body.decode(), object_pairs_hook=_members)
+        if b"\\u" in body:
+            # Half of a surrogate pair can be written in JSON, but no text that goes on from here can hold it.
+            json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError as exc:
+        raise CodecError("half a surrogate pair in a text", where=where, expected="Unicode") from exc
     except UnicodeDecodeError as exc:
         raise CodecError("not UTF-8", where=where, expected="a JSON object", found=f"byte {exc.start}") from exc
     except RecursionError as exc:

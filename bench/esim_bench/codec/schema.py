@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import asn1tools
-from asn1tools.codecs import DecodeError, ber, der
+from asn1tools.codecs import DecodeError, ErrorWithLocation, ber, der
 from platformdirs import user_cache_dir
 
 from esim_bench.codec import tlv
@@ -30,9 +30,16 @@ MAX_MESSAGE = 4 * 1024 * 1024
 """Bytes; nothing in RSP comes near."""
 
 
+_MAX_OBJECT_IDENTIFIER = 128
+"""Bytes."""
+
+
 def _decode_object_identifier(data: bytes, offset: int, end: int) -> str:
     arcs: list[int] = []
     value = 0
+    if end - offset > _MAX_OBJECT_IDENTIFIER:
+        # An arc of many bytes takes time by the square of them.
+        raise DecodeError("Object identifier too long.", offset=offset)
     while offset < end:
         byte = data[offset]
         value = value << 7 | byte & 0x7F
@@ -67,6 +74,31 @@ def _decode_array(array: Any, data: bytes, offset: int, length: int) -> tuple[li
 
 # asn1tools does not move on from an element of another tag: its own loop would fill the memory on malformed input.
 der.ArrayType.decode_content = _decode_array
+
+
+def _decode_choice(choice: Any, data: bytes, offset: int, values: Any = None) -> tuple[Any, int]:
+    member = choice.tag_to_member.get(bytes(ber.read_tag(data, offset)))
+    if member is None:
+        return ber.TAG_MISMATCH, offset
+    try:
+        decoded, offset = member.decode(data, offset)
+    except ErrorWithLocation as exc:
+        exc.add_location(member)
+        raise
+    return (member.name, decoded), offset
+
+
+# asn1tools makes (None, None) of an alternative of a later version: nobody can go on from that.
+ber.Choice.decode = _decode_choice
+
+
+def _decode_integer(integer: Any, data: bytes, offset: int, length: int) -> tuple[int, int]:
+    if not 1 <= length <= tlv.MAX_INTEGER:
+        raise DecodeError(f"Expected a number of 1 to {tlv.MAX_INTEGER} bytes, but got {length}.", offset=offset)
+    return int.from_bytes(data[offset : offset + length], "big", signed=True), offset + length
+
+
+der.Integer.decode_content = _decode_integer
 
 
 class Schema:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 from esim_bench.errors import CodecError
 
 MAX_TAG_BYTES = 4
+MAX_INTEGER = 64
+"""Bytes of a number. The longest are serial numbers, of 20; Python does not even write those of thousands of digits."""
 _SHORT = tuple(bytes((length,)) for length in range(0x80))
 MAX_DEPTH = 64
 """Levels of constructed objects that ``check_nesting`` lets through; a profile package has about ten."""
@@ -35,6 +37,12 @@ class Tlv(NamedTuple):
     def header_length(self) -> int:
         """Return the number of tag and length bytes."""
         return len(self.raw) - len(self.value)
+
+    def integer(self, *, signed: bool = True) -> int:
+        """Return the value as a number. Raises CodecError when it has no bytes, or more than any number of ours."""
+        if not 1 <= len(self.value) <= MAX_INTEGER:
+            raise CodecError(f"number in {self.tag:X}", expected=f"1 to {MAX_INTEGER} bytes", found=len(self.value))
+        return int.from_bytes(self.value, "big", signed=signed)
 
     def children(self) -> list[Tlv]:
         """Parse the value as a list of TLVs. Raises CodecError."""

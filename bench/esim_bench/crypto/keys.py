@@ -25,7 +25,10 @@ SCALAR_LENGTH: Final = 32
 # 64 bits more than the order: the bias of the reduction is then below 2^-64 (FIPS 186-5 A.2.1).
 _SCALAR_DRAW: Final = SCALAR_LENGTH + 8
 
-_PEM_BLOCK = re.compile(rb"-----BEGIN (?P<label>[A-Z0-9 ]+)-----\s.*?-----END (?P=label)-----[ \t]*\r?\n?", re.DOTALL)
+# A block ends at the next dashes, whatever they are: looking on for its own end would take forever on many beginnings.
+_PEM_BLOCK = re.compile(
+    rb"-----BEGIN (?P<label>[A-Z0-9 ]+)-----\s(?:(?!-----).)*-----END (?P=label)-----[ \t]*\r?\n?", re.DOTALL
+)
 
 
 class Curve(enum.Enum):

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 import httpx
 
 from esim_bench import clock
-from esim_bench.errors import BenchError, ConfigError, DeviceTimeout, TransportError
+from esim_bench.errors import BenchError, ConfigError, DeviceTimeout, RigError, TransportError
 from esim_bench.events import EventSink, RspEvent
 from esim_bench.ports import Bearer, HttpResponse
+from esim_bench.rack.network import DEFAULT_NETWORK, Network, final, no_way, shown_url, tls_context
 from esim_bench.servers.asgi import AsgiApp, call
 
 DEFAULT_LATENCY = 0.08
@@ -21,6 +24,12 @@ DEFAULT_LATENCY = 0.08
 DEFAULT_TIMEOUT = 60.0
 MAX_ANSWER = 8 * 1024 * 1024
 """Bytes of the longest answer that is taken."""
+BACK_OFF: Final = 0.5
+"""Seconds before the first repetition; each further one waits twice as long."""
+REPEATABLE: Final = ("initiateAuthentication", "handleNotification")
+"""Functions that may reach a server twice: the first leaves a session that expires, the second is known already."""
+BUSY: Final = (502, 503, 504)
+"""HTTP statuses of a server that may be there in a moment."""
 
 
 class InProcessBearer:
@@ -51,65 +60,136 @@ class InProcessBearer:
                 answer = await call(app, "POST", url, headers, body)
                 await asyncio.sleep(self._latency / 2)
         except TimeoutError as exc:
-            raise record.failed(_too_late(parts, timeout)) from exc
+            raise record.failed(_silent(parts.netloc, timeout)) from exc
         except BenchError as exc:
             raise record.failed(exc) from exc
         return record.answered(answer)
 
 
 class HttpsBearer:
-    """Reaches servers over HTTPS, as a device would: own trust roots, no redirects, no proxy of the environment.
+    """Reaches servers over HTTPS, as a device would: own trust roots, no redirects; proxies as the network says.
 
-    ``roots``: PEM file, or folder of hashed PEM files, that the servers' certificates are checked by; None: the usual
-    public ones. Each request has a connection of its own, so that nothing is left open when the slot loses power.
+    ``roots``: PEM file, or folder of PEM files, that the servers' certificates are checked by; None: the usual public
+    ones. Each request has a connection of its own, so that nothing is left open when the slot loses power. A request
+    is repeated only where that is safe: the connection was not established, or its function may be called twice.
     """
 
-    def __init__(self, sink: EventSink, *, roots: Path | None = None, timeout: float = DEFAULT_TIMEOUT) -> None:
+    def __init__(
+        self,
+        sink: EventSink,
+        *,
+        roots: Path | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        network: Network = DEFAULT_NETWORK,
+    ) -> None:
         self._sink = sink
         self._roots = roots
         self._timeout = timeout
+        self._network = network
         self._context: ssl.SSLContext | None = None
 
     async def post(
         self, url: str, headers: Mapping[str, str], body: bytes, timeout: float | None = None
     ) -> HttpResponse:
-        """POST over HTTPS. Raises TransportError, DeviceTimeout; ConfigError for unusable roots."""
+        """POST over HTTPS. Raises TransportError, DeviceTimeout; ConfigError for unusable roots or proxies."""
         record = _Record(self._sink, url, body)
         parts = _https(url, record)
         if clock.is_virtual():
             hint = "run this rack on the real clock, or use the SM-DP+ of this process"
             raise record.failed(ConfigError("no network in virtual time", found=parts.netloc, hint=hint))
-        seconds = timeout if timeout is not None else self._timeout
+        seconds = self._network.timeout or (timeout if timeout is not None else self._timeout)
         try:
-            async with (
-                asyncio.timeout(seconds),
-                httpx.AsyncClient(
-                    verify=self._tls(), follow_redirects=False, trust_env=False, timeout=httpx.Timeout(seconds)
-                ) as client,
-                client.stream("POST", url, headers=dict(headers), content=body) as response,
-            ):
-                answer = bytearray()
-                async for chunk in response.aiter_bytes():
-                    answer += chunk
-                    if len(answer) > MAX_ANSWER:
-                        raise TransportError(
-                            "answer too long", expected=f"at most {MAX_ANSWER} bytes", where=parts.netloc
-                        )
-                names = {name.lower(): value for name, value in response.headers.items()}
-        except (TimeoutError, httpx.TimeoutException) as exc:
-            raise record.failed(_too_late(parts, seconds)) from exc
-        except httpx.HTTPError as exc:
-            raise record.failed(_no_way(parts, exc, self._roots)) from exc
-        except httpx.InvalidURL as exc:
-            raise record.failed(ConfigError("not a URL", found=repr(url))) from exc
+            proxy = self._network.proxy_of(parts)
+            tls = self._tls()
         except BenchError as exc:
             raise record.failed(exc) from exc
-        return record.answered(HttpResponse(response.status_code, names, bytes(answer)))
+        request = _Request(url, parts, headers, body, seconds, proxy)
+        ends = clock.now() + seconds
+        for attempt in range(self._network.retries + 1):
+            if attempt:
+                await asyncio.sleep(min(BACK_OFF * 2 ** (attempt - 1), max(0.0, ends - clock.now())))
+                record = _Record(self._sink, url, body)
+            last = attempt == self._network.retries or clock.now() >= ends
+            try:
+                async with asyncio.timeout(max(0.001, ends - clock.now())):
+                    answer = await self._send(request, tls)
+            except (TimeoutError, httpx.TimeoutException) as exc:
+                if isinstance(exc, httpx.ConnectTimeout) and not last:
+                    record.failed(_too_late(request, exc, self._network.connect_timeout))
+                    continue
+                raise record.failed(_too_late(request, exc, self._network.connect_timeout)) from exc
+            except httpx.HTTPError as exc:
+                error = no_way(request.where, exc, self._roots)
+                if last or not _safe_to_repeat(exc, request):
+                    raise record.failed(error) from exc
+                record.failed(error)
+                continue
+            except httpx.InvalidURL as exc:
+                raise record.failed(ConfigError("not a URL", found=repr(url))) from exc
+            except BenchError as exc:
+                raise record.failed(exc) from exc
+            if answer.status in BUSY and request.repeatable and not last:
+                record.answered(answer)
+                continue
+            return record.answered(answer)
+        raise RigError("a request without an end", where=parts.netloc)
+
+    async def _send(self, request: _Request, tls: ssl.SSLContext) -> HttpResponse:
+        times = httpx.Timeout(request.seconds, connect=min(request.seconds, self._network.connect_timeout))
+        try:
+            client = httpx.AsyncClient(
+                verify=tls, follow_redirects=False, trust_env=False, timeout=times, proxy=request.proxy
+            )
+        except (ImportError, ValueError) as exc:
+            raise ConfigError(
+                "a proxy of this kind cannot be used", expected="http://HOST:PORT", found=shown_url(request.proxy or "")
+            ) from exc
+        async with (
+            client,
+            client.stream("POST", request.url, headers=dict(request.headers), content=request.body) as response,
+        ):
+            answer = bytearray()
+            async for chunk in response.aiter_bytes():
+                answer += chunk
+                if len(answer) > MAX_ANSWER:
+                    raise TransportError("answer too long", expected=f"at most {MAX_ANSWER} bytes", where=request.where)
+            names = {name.lower(): value for name, value in response.headers.items()}
+            return HttpResponse(response.status_code, names, bytes(answer))
 
     def _tls(self) -> ssl.SSLContext:
         if self._context is None:
             self._context = tls_context(self._roots)
         return self._context
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One request, however often it is tried."""
+
+    url: str
+    parts: SplitResult
+    headers: Mapping[str, str]
+    body: bytes
+    seconds: float
+    proxy: str | None
+
+    @property
+    def where(self) -> str:
+        """Return the server for people, with the proxy on the way, without its password."""
+        return f"{self.parts.netloc} (by proxy {shown_url(self.proxy)})" if self.proxy else self.parts.netloc
+
+    @property
+    def repeatable(self) -> bool:
+        """Tell whether a server that gets it twice does the same as with one."""
+        return self.parts.path.rpartition("/")[2] in REPEATABLE
+
+
+def _safe_to_repeat(exc: httpx.HTTPError, request: _Request) -> bool:
+    if final(exc):
+        return False
+    if isinstance(exc, httpx.ConnectError):
+        return True
+    return request.repeatable and isinstance(exc, httpx.NetworkError | httpx.RemoteProtocolError)
 
 
 class RoutingBearer:
@@ -129,24 +209,6 @@ class RoutingBearer:
         except ValueError:
             chosen = None
         return await (chosen or self._default).post(url, headers, body, timeout)
-
-
-def tls_context(roots: Path | None) -> ssl.SSLContext:
-    """Return a client's TLS settings. Raises ConfigError when the roots cannot be read."""
-    if roots is None:
-        return httpx.create_ssl_context(trust_env=False)
-    try:
-        if roots.is_dir():
-            context = ssl.create_default_context(capath=str(roots))
-        else:
-            context = ssl.create_default_context(cafile=str(roots))
-    except FileNotFoundError as exc:
-        raise ConfigError("no such file of TLS roots", where=str(roots), hint="a PEM file, see --tls-roots") from exc
-    except (ssl.SSLError, OSError) as exc:
-        raise ConfigError("cannot read the TLS roots", where=str(roots), expected="certificates in PEM") from exc
-    # Newer Pythons are stricter than any device in the field (and than the SGP.26 certificates).
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    return context
 
 
 class _Record:
@@ -182,20 +244,13 @@ def _https(url: str, record: _Record) -> SplitResult:
     return parts
 
 
-def _too_late(parts: SplitResult, seconds: float | None) -> DeviceTimeout:
+def _too_late(request: _Request, exc: Exception, connect_timeout: float) -> DeviceTimeout:
+    if isinstance(exc, httpx.ConnectTimeout):
+        limit = f"a connection within {min(request.seconds, connect_timeout):g} s"
+        return DeviceTimeout("the server cannot be reached in time", where=request.where, expected=limit)
+    return _silent(request.where, request.seconds)
+
+
+def _silent(where: str, seconds: float | None) -> DeviceTimeout:
     limit = f"an answer within {seconds:g} s" if seconds is not None else None
-    return DeviceTimeout("the server did not answer in time", where=parts.netloc, expected=limit)
-
-
-def _no_way(parts: SplitResult, exc: httpx.HTTPError, roots: Path | None) -> TransportError:
-    """Say what broke: TLS, name, connection or protocol."""
-    reason: BaseException | None = exc
-    while reason is not None:
-        if isinstance(reason, ssl.SSLCertVerificationError):
-            hint = "name the server's root with --tls-roots" if roots is None else f"checked by {roots}"
-            return TransportError(
-                f"the server's certificate was refused: {reason.verify_message}", where=parts.netloc, hint=hint
-            )
-        reason = reason.__cause__ or reason.__context__
-    text = str(exc) or type(exc).__name__
-    return TransportError(f"no way to the server: {text}", where=parts.netloc, hint="is it running, is the name right?")
+    return DeviceTimeout("the server did not answer in time", where=where, expected=limit)

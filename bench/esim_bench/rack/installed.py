@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from esim_bench.errors import ConfigError
+from esim_bench.store.files import write_whole
 from esim_bench.store.home import home
 
 
@@ -43,6 +44,4 @@ def forget(eid: str, iccid: str) -> None:
 def _write(eid: str, iccids: list[str]) -> None:
     path = _path(eid)
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(".new")
-    new.write_text(json.dumps(iccids))
-    new.replace(path)
+    write_whole(path, json.dumps(iccids))

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 from esim_bench import data, tomlfile
 from esim_bench.errors import ConfigError
 from esim_bench.ports import FormFactor
+from esim_bench.rack.network import CONNECT_TIMEOUT, ENVIRONMENT, RETRIES, Network
 
 RACK_VARIABLE = "ESIM_BENCH_RACK"
 DEFAULT_RACK = "sim-3"
@@ -39,6 +40,18 @@ class RackHead(_Table):
     description: str = ""
     pki: str | None = None
     """Simulated slots get their eUICC certificates from this test PKI (a folder made by ``esim-bench pki init``)."""
+
+
+class NetworkTable(_Table):
+    """The ``[network]`` table: the way to servers outside this process."""
+
+    proxy: Annotated[str, Field(min_length=1)] = ENVIRONMENT
+    """"environment", "none", or the URL of a proxy."""
+    connect_timeout: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = CONNECT_TIMEOUT
+    timeout: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | None = None
+    retries: Annotated[int, Field(ge=0, le=10)] = RETRIES
+    binding: Literal["json", "asn1"] = "json"
+    """How the LPA speaks ES9+ (SGP.22 6.5, 6.6)."""
 
 
 class DriverTable(BaseModel):
@@ -103,6 +116,7 @@ class RackFile(_Table):
     """A whole rack file."""
 
     rack: RackHead
+    network: NetworkTable = NetworkTable()
     slot: Annotated[list[SlotSpec], Field(min_length=1, max_length=512)]
 
     @model_validator(mode="after")
@@ -122,6 +136,7 @@ class Rack:
         self.path = path
         self.name = model.rack.name
         self.head = model.rack
+        self.network = Network(**model.network.model_dump())
         self.slots: tuple[SlotSpec, ...] = tuple(model.slot)
 
     @property

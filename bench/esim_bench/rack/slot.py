@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from esim_bench import clock, data
 from esim_bench.agents.download import DownloadResult, OnProgress
 from esim_bench.agents.lpa import Lpa
+from esim_bench.agents.user import NOBODY, Answer, User
 from esim_bench.card import Card
 from esim_bench.codec import es10
 from esim_bench.codec.activation_code import ActivationCode
-from esim_bench.errors import ConfigError
+from esim_bench.codec.metadata import Metadata
+from esim_bench.errors import AgentError, ConfigError, RspError
 from esim_bench.events import EventSink, MarkEvent
 from esim_bench.ports import (
     CardDriver,
@@ -28,6 +31,7 @@ from esim_bench.ports import (
 )
 from esim_bench.rack import installed
 from esim_bench.rack.model import DriverTable, SlotSpec
+from esim_bench.rack.trust import Trust
 from esim_bench.rack.world import World
 
 OFF_SECONDS = 2.0
@@ -67,7 +71,7 @@ class Slot:
         self.protected = spec.protected and not allow_destructive
         self.card = Card(hardware.card, sink=sink, protect=self.protected)
         self.bearer = world.bearer(sink)
-        self.lpa = Lpa(self.card, self.bearer, device=self._device_info())
+        self.lpa = Lpa(self.card, self.bearer, device=self._device_info(), binding=world.rack.network.binding)
         self.powered = False
 
     @property
@@ -136,10 +140,40 @@ class Slot:
         code: ActivationCode,
         *,
         confirmation_code: str | None = None,
+        user: User = NOBODY,
+        accept_rules: bool = False,
         progress: OnProgress | None = None,
     ) -> DownloadResult:
-        """Download a profile, and remember that it was this bench that installed it."""
-        result = await self.lpa.download(code, confirmation_code=confirmation_code, progress=progress)
+        """Download a profile, and remember that it was this bench that installed it.
+
+        Before anything is sent the eUICC's CIs are held against those of our SM-DP+: ConfigError where it cannot serve
+        this eUICC. Policy rules that ask for consent lock a card: on a protected slot the profile is postponed unless
+        ``accept_rules``, or the user agrees.
+        """
+        own = self.world.serves(code.address)
+        seen: list[Trust] = []
+
+        def examine(info: es10.EuiccInfo1) -> None:
+            seen.append(Trust.of(info, self.world.ci_key_id if own else None))
+            if own:
+                seen[0].require_bench()
+            else:
+                self.mark(seen[0].of_server(code.address))
+
+        asked = user.consent is not None or accept_rules or not self.protected
+        if not asked:
+            user = replace(user, consent=_not_now)
+        try:
+            result = await self.lpa.download(
+                code, confirmation_code=confirmation_code, user=user, examine=examine, progress=progress
+            )
+        except AgentError as exc:
+            if exc.code == "consentMissing" and not asked:
+                hint = "agree with --accept-rules, or -p accept_rules=true"
+                raise AgentError(exc.what, code=exc.code, hint=f"{exc.hint}; {hint}" if exc.hint else hint) from exc
+            raise (seen[0].explain(exc, code.address) if seen else exc) from exc
+        except RspError as exc:
+            raise (seen[0].explain(exc, code.address) if seen else exc) from exc
         if self.spec.protected:
             installed.remember(await self.lpa.eid(), es10.iccid_to_text(result.metadata.iccid))
         return result
@@ -153,6 +187,22 @@ class Slot:
         if self.spec.protected:
             installed.forget(eid, text)
 
+    async def memory_reset(
+        self, *, operational: bool = False, test: bool = False, default_dp_address: bool = False
+    ) -> None:
+        """Reset parts of the eUICC's memory, and start the card again: its enabled profile may be gone.
+
+        Raises ProtectedError on a protected slot; AgentError with the standard's name of the result.
+        """
+        await self.lpa.memory_reset(operational=operational, test=test, default_dp_address=default_dp_address)
+        if operational or test:
+            await self.recover()
+        if self.spec.protected:
+            eid = await self.lpa.eid()
+            left = {es10.iccid_to_text(one.iccid) for one in await self.lpa.profiles() if one.iccid is not None}
+            for gone in set(installed.installed(eid)) - left:
+                installed.forget(eid, gone)
+
     # ------------------------------------------------------------------------------------------------------- state
 
     async def state(self) -> DeviceState:
@@ -165,6 +215,10 @@ class Slot:
             profiles=tuple((es10.iccid_to_text(p.iccid), p.state_name) for p in profiles if p.iccid is not None),
             notifications=tuple((n.seq, n.operation) for n in await self.lpa.notifications()),
         )
+
+    async def trust(self) -> Trust:
+        """Read which CIs the eUICC trusts, beside that of our SM-DP+."""
+        return Trust.of(await self.lpa.info1(), self.world.ci_key_id)
 
     async def form_factor_contradictions(self) -> list[str]:
         """Hold the declared form factor against what eUICC and device say; an empty list is agreement."""
@@ -185,6 +239,10 @@ class Slot:
     def mark(self, text: str) -> None:
         """Put a mark into the trace."""
         self.sink.emit(MarkEvent(clock.wall_ns(), text))
+
+
+async def _not_now(metadata: Metadata, rules: Sequence[str]) -> Answer:
+    return Answer.LATER
 
 
 def open_slot(

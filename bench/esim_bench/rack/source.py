@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from esim_bench.codec.activation_code import ActivationCode
+from esim_bench.errors import CodecError
+from esim_bench.rack.qr import activation_code_of
 
 
 class ProfileSource(BaseModel):
@@ -17,8 +20,19 @@ class ProfileSource(BaseModel):
 
     package: Path | None = Field(None, description="profile package file (concatenated profile elements, DER)")
     profile: str | None = Field(None, description="name of a profile in profiles/")
-    activation_code: str | None = Field(None, description="LPA:1$HOST$MATCHINGID of a running SM-DP+")
+    activation_code: str | None = Field(
+        None, description="LPA:1$HOST$MATCHINGID[$OID[$1]] of a running SM-DP+, or @FILE: an image of its QR code"
+    )
     confirmation_code: str | None = Field(None, description="confirmation code, where the SM-DP+ asks for one")
+    accept_rules: bool = Field(
+        default=False,
+        description="agree to policy rules that ask for consent (protected slots; simulated ones always do)",
+    )
+
+    @field_validator("activation_code")
+    @classmethod
+    def _text_of_image(cls, value: str | None) -> str | None:
+        return None if value is None else activation_code_of(value)
 
     @model_validator(mode="after")
     def _one_source(self) -> ProfileSource:
@@ -26,6 +40,20 @@ class ProfileSource(BaseModel):
         if len(given) > 1:
             raise ValueError(f"expected one of package, profile, activation_code, found {' and '.join(given)}")
         return self
+
+    def document(self) -> dict[str, Any]:
+        """Return the parameters that were given as JSON values, without secrets."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        if not self.accept_rules:
+            del values["accept_rules"]
+        if values.get("confirmation_code"):
+            values["confirmation_code"] = "***"
+        if self.activation_code is not None:
+            try:
+                values["activation_code"] = ActivationCode.parse(self.activation_code).masked
+            except CodecError:
+                values["activation_code"] = "***"
+        return values
 
 
 @dataclass(frozen=True, slots=True)

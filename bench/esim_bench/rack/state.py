@@ -13,6 +13,7 @@ from pathlib import Path
 
 from esim_bench.errors import ConfigError
 from esim_bench.rack.model import Rack
+from esim_bench.store.files import write_whole
 from esim_bench.store.home import home
 
 
@@ -48,9 +49,7 @@ def save_state(rack: Rack, slot: str, state: SimState) -> None:
     """Remember a simulated card, replacing what was remembered at once."""
     path = _path(rack, slot)
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(".new")
-    new.write_text(json.dumps({"seed": state.seed, "nvm": json.loads(state.nvm)}))
-    new.replace(path)
+    write_whole(path, json.dumps({"seed": state.seed, "nvm": json.loads(state.nvm)}))
 
 
 def forget_state(rack: Rack, slot: str) -> None:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from esim_bench import clock, data
 from esim_bench.codec.activation_code import ActivationCode
@@ -32,6 +30,11 @@ from esim_bench.servers.pki import Pki, create_pki, load_pki, make_eid
 from esim_bench.servers.smdp import Smdp, SmdpCredentials, SqliteStore
 
 SMDP_ADDRESS = "testsmdpplus1.example.com"
+
+
+def is_own(address: str) -> bool:
+    """Tell whether an SM-DP+ address (``host[:port]``) is the one that the bench answers itself."""
+    return address.rpartition(":")[0].lower() == SMDP_ADDRESS if ":" in address else address.lower() == SMDP_ADDRESS
 
 
 class World:
@@ -71,6 +74,11 @@ class World:
         number = int.from_bytes(hashlib.sha256(slot.encode()).digest()[:5], "big") % 10**12
         return self.pki.issue_euicc(make_eid(number), SeededRandomness(f"{self.seed}:{slot}:identity"))
 
+    @property
+    def ci_key_id(self) -> bytes:
+        """Return the key identifier of the CI under which our SM-DP+ signs, 20 bytes."""
+        return self.pki.ci_key.key_id
+
     # ------------------------------------------------------------------------------------------------------ SM-DP+
 
     @cached_property
@@ -102,10 +110,14 @@ class World:
         # A day on: the eUICC certificates that are issued from the folder must have begun as well.
         return max(0, int(youngest.timestamp() + 86_400) * 1_000_000_000 - clock.VIRTUAL_EPOCH_NS)
 
+    def serves(self, address: str) -> bool:
+        """Tell whether an address (``host[:port]``) is that of the SM-DP+ of this process."""
+        return is_own(address)
+
     def bearer(self, sink: EventSink) -> Bearer:
         """Return a slot's way to the servers: to our own in this process, to others over HTTPS."""
         own = InProcessBearer({SMDP_ADDRESS: self.smdp.app}, sink)
-        return RoutingBearer({SMDP_ADDRESS: own}, HttpsBearer(sink, roots=self.tls_roots))
+        return RoutingBearer({SMDP_ADDRESS: own}, HttpsBearer(sink, roots=self.tls_roots, network=self.rack.network))
 
     async def order(self, source: ProfileSource) -> ProfileOrder:
         """Have a profile ready for download: released at our SM-DP+ as a test order, or as the activation code says."""
@@ -116,7 +128,7 @@ class World:
     def _prepare(self, source: ProfileSource) -> ProfileOrder:
         if source.activation_code is not None:
             code = ActivationCode.parse(source.activation_code)
-            return ProfileOrder(code, None, None, f"{code.matching_id} at {code.address}")
+            return ProfileOrder(code, None, None, f"profile of {code.address}")
         built = packaged(source.package) if source.package else factory_profile(source.profile or "operational-a")
         package = ProfilePackage.parse(built.upp)
         matching_id = "BENCH-" + hashlib.sha256(built.upp + built.metadata).hexdigest()[:16].upper()
@@ -157,11 +169,3 @@ def packaged(path: Path) -> BuiltProfile:
         notifications=((events, SMDP_ADDRESS),),
     )
     return BuiltProfile(upp=package.raw, metadata=metadata.encode())
-
-
-def describe_source(source: ProfileSource) -> Mapping[str, Any]:
-    """Return a profile source as JSON values, without secrets."""
-    values = source.model_dump(mode="json", exclude_none=True)
-    if "confirmation_code" in values:
-        values["confirmation_code"] = "***"
-    return values

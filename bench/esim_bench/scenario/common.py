@@ -6,6 +6,7 @@ from esim_bench.agents.switch import disable_profile, switch_profile
 from esim_bench.codec import es10
 from esim_bench.codec.es10 import ProfileInfo
 from esim_bench.rack.source import ProfileOrder, ProfileSource
+from esim_bench.rack.trust import short_ci_names
 from esim_bench.scenario.context import Bench
 from esim_bench.scenario.results import CheckFailed
 
@@ -24,7 +25,8 @@ async def identify(bench: Bench) -> None:
     async with bench.step("identify") as step:
         eid = await slot.lpa.eid()
         info = await slot.lpa.info()
-        step.detail = f"EID {eid}, SGP.22 v{info.svn_text}, firmware {info.firmware_text}"
+        cis = short_ci_names(map(bytes.fromhex, info.ci_keys), bench.slot.world.ci_key_id)
+        step.detail = f"EID {eid}, SGP.22 v{info.svn_text}, firmware {info.firmware_text}, trusts {cis}"
     async with bench.step("form factor") as step:
         contradictions = await slot.form_factor_contradictions()
         if contradictions:
@@ -50,7 +52,9 @@ async def install(bench: Bench, order: ProfileOrder, source: ProfileSource) -> b
         if order.iccid is not None and order.iccid in before:
             step.detail = f"{es10.iccid_to_text(order.iccid)} is already installed"
             return order.iccid
-        result = await bench.slot.install(order.activation_code, confirmation_code=source.confirmation_code)
+        result = await bench.slot.install(
+            order.activation_code, confirmation_code=source.confirmation_code, accept_rules=source.accept_rules
+        )
         added = [p for p in await lpa.profiles() if p.iccid is not None and p.iccid not in before]
         if len(added) != 1 or added[0].iccid is None:
             raise CheckFailed("profiles added by the download", expected=1, found=len(added))

@@ -13,6 +13,7 @@ from esim_bench.errors import BenchError
 from esim_bench.events import MarkEvent
 from esim_bench.rack.slot import Slot
 from esim_bench.rack.source import ProfileOrder, ProfileSource
+from esim_bench.scenario import marks
 from esim_bench.scenario.results import CheckFailed, Outcome, StepResult, outcome_of
 
 
@@ -45,7 +46,7 @@ class Bench:
         """Run a step: its outcome and time are recorded, its begin and end are marks in the trace."""
         step = Step(name)
         self._on_step(name, None)
-        self.mark(f"step {name}")
+        self.mark(marks.step_began(name))
         began = clock.now()
         try:
             yield step
@@ -62,7 +63,7 @@ class Bench:
 
     def _end(self, step: Step, outcome: Outcome, began: float, detail: str) -> None:
         self.steps.append(StepResult(step.name, outcome, clock.now() - began, detail))
-        self.mark(f"step {step.name}: {outcome.value}" + (f" {detail}" if detail else ""))
+        self.mark(marks.step_ended(step.name, outcome, detail))
         self._on_step(step.name, outcome.value)
 
     def mark(self, text: str) -> None:
@@ -81,6 +82,8 @@ class Bench:
 
 def describe_crash(exc: BaseException) -> str:
     """Say an unexpected exception in one line."""
+    if isinstance(exc, asyncio.CancelledError):
+        return "given up before its end"
     text = str(exc) or "no message"
     return f"unexpected {type(exc).__name__}: {text}"
 

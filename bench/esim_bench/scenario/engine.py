@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import datetime
 import json
+import os
 import secrets
+import socket
+import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,16 +20,20 @@ from pydantic import BaseModel
 import esim_bench
 from esim_bench import clock
 from esim_bench.errors import BenchError
-from esim_bench.events import MarkEvent, TeeSink
+from esim_bench.events import MarkEvent
 from esim_bench.rack.model import Rack, SlotSpec
 from esim_bench.rack.slot import Slot, open_slot
 from esim_bench.rack.source import ProfileSource
 from esim_bench.rack.state import SimState, save_state
 from esim_bench.rack.world import World
+from esim_bench.scenario import marks
 from esim_bench.scenario.context import Bench, StepFailed, describe_crash
 from esim_bench.scenario.registry import Scenario
 from esim_bench.scenario.results import Outcome, RunResult, SlotResult, StepResult, outcome_of, worst
-from esim_bench.store.home import runs_dir
+from esim_bench.scenario.tracing import OnRecord, SlotTrace
+from esim_bench.store import RunStore
+from esim_bench.store.files import write_whole
+from esim_bench.store.home import RUN_FILE, runs_dir, store_path
 from esim_bench.trace import Journal, SecretMask
 
 T = TypeVar("T")
@@ -54,6 +62,8 @@ class RunOptions:
     """Lift the protection of protected slots."""
     trace_secrets: bool = False
     """Leave secrets in the traces of real slots, in files that only their owner may read."""
+    on_record: OnRecord | None = None
+    """Told of each record of each trace after its write has returned."""
 
 
 def run_scenario(
@@ -71,9 +81,7 @@ def run_scenario(
     started = datetime.datetime.now(datetime.UTC)
     run_id = f"{started:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     folder = runs_dir() / run_id
-    folder.mkdir(parents=True)
     trace_dir = options.trace_dir or folder
-    trace_dir.mkdir(parents=True, exist_ok=True)
     result = RunResult(
         run=run_id,
         scenario=scenario.name,
@@ -82,17 +90,84 @@ def run_scenario(
         started=started.isoformat(timespec="seconds"),
         params=_shown(params),
         version=esim_bench.__version__,
+        process={"pid": os.getpid(), "host": socket.gethostname(), "since_ns": time.time_ns()},
     )
-    write_document(folder, result)
-    # Each repetition is a whole run of its own: a fresh world from a seed of its own.
-    for repetition in range(1, options.repeat + 1):
-        world = World(rack, _seed(options.seed, repetition), tls_roots=options.tls_roots)
-        job = _run_slots(world, slots, scenario, params, options, trace_dir, repetition, on_step or _silent, result)
-        in_time(rack, options.real_time, job)
+    repetition = 1
+    _plan(result, slots, trace_dir, repetition)
+    store = RunStore(store_path())
+    # First of all: whatever happens to this process from here on, the next one finds the run in the history.
+    store.begin(result.document())
+    try:
+        folder.mkdir(parents=True)
+        trace_dir.mkdir(parents=True, exist_ok=True)
         write_document(folder, result)
-        if result.outcome is Outcome.ABORTED:
-            break
+        # Each repetition is a whole run of its own: a fresh world from a seed of its own.
+        while True:
+            world = World(rack, _seed(options.seed, repetition), tls_roots=options.tls_roots)
+            planned = result.slots[-len(slots) :] if slots else []
+            job = _run_slots(world, slots, scenario, params, options, planned, on_step or _silent)
+            in_time(rack, options.real_time, job)
+            if repetition == options.repeat or result.outcome is Outcome.ABORTED:
+                break
+            repetition += 1
+            _plan(result, slots, trace_dir, repetition)
+            write_document(folder, result)
+    except BaseException as exc:
+        if isinstance(exc, BenchError | OSError) and not any(slot.began for slot in result.slots):
+            # Nothing could be run: the error says all, and there is nothing to look back at.
+            store.forget(run_id)
+            _remove(folder)
+            raise
+        _finish(store, folder, result, exc)
+        if not isinstance(exc, OSError):
+            raise
+        return result, folder  # no room for a document between two repetitions: what was done is still told
+    finally:
+        store.close()
+    _finish(store, folder, result)
     return result, folder
+
+
+def _plan(result: RunResult, slots: Sequence[SlotSpec], trace_dir: Path, repetition: int) -> None:
+    """Add the slots of a repetition to a run, none of which has begun."""
+    for spec in slots:
+        name = f"{spec.name}.pcapng" if repetition == 1 else f"{spec.name}-{repetition}.pcapng"
+        result.slots.append(
+            SlotResult(
+                spec.name,
+                spec.form_factor.value,
+                result.scenario,
+                trace=str(trace_dir / name),
+                repetition=repetition,
+            )
+        )
+
+
+def _finish(store: RunStore, folder: Path, result: RunResult, cause: BaseException | None = None) -> None:
+    """Keep how a run ended. Where that cannot be kept the run is an ERROR, and its result says so.
+
+    ``cause`` ended it before its slots did.
+    """
+    result.process = None
+    for slot in result.slots:
+        if not slot.ended:
+            slot.ended = True
+            slot.outcome = Outcome.ABORTED if cause is None else outcome_of(cause)
+            slot.trace = slot.trace if slot.began else None
+    if isinstance(cause, Exception):
+        result.trouble = _said(cause)
+    try:
+        write_document(folder, result)
+        store.add(result.document())
+    except (OSError, BenchError) as exc:
+        result.trouble = f"the result could not be kept: {_said(exc)}"
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder that holds nothing but run.json."""
+    with suppress(OSError):
+        (folder / RUN_FILE).unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def in_time(rack: Rack, real_time: bool, job: Coroutine[Any, Any, T]) -> T:
@@ -106,18 +181,25 @@ async def _secrecy(world: World, spec: SlotSpec, params: BaseModel, options: Run
         return {}
     if options.trace_secrets:
         return {"private": True}
+    return {"mask": await _mask(world, params)}
+
+
+async def _live_mask(world: World, spec: SlotSpec, params: BaseModel, options: RunOptions) -> SecretMask | None:
+    """Return what hides secrets from who watches a run: a terminal is no file of mode 0600."""
+    return None if spec.simulated or options.on_record is None else await _mask(world, params)
+
+
+async def _mask(world: World, params: BaseModel) -> SecretMask:
     words: list[str] = []
     if isinstance(params, ProfileSource):
         order = await world.order(params)
         words = [order.activation_code.matching_id, params.confirmation_code or ""]
-    return {"mask": SecretMask(word for word in words if word)}
+    return SecretMask(word for word in words if word)
 
 
 def write_document(folder: Path, result: RunResult) -> None:
     """Write run.json, replacing it at once."""
-    new = folder / "run.json.new"
-    new.write_text(json.dumps(result.document(), indent=2) + "\n")
-    new.replace(folder / "run.json")
+    write_whole(folder / RUN_FILE, json.dumps(result.document(), indent=2) + "\n")
 
 
 def _seed(seed: int, repetition: int) -> str:
@@ -129,10 +211,9 @@ def _silent(slot: str, step: str, outcome: str | None) -> None:
 
 
 def _shown(params: BaseModel) -> dict[str, Any]:
-    values = params.model_dump(mode="json", exclude_none=True)
-    if values.get("confirmation_code"):
-        values["confirmation_code"] = "***"
-    return values
+    if isinstance(params, ProfileSource):
+        return params.document()
+    return params.model_dump(mode="json", exclude_none=True)
 
 
 async def _run_slots(
@@ -141,27 +222,21 @@ async def _run_slots(
     scenario: Scenario,
     params: BaseModel,
     options: RunOptions,
-    trace_dir: Path,
-    repetition: int,
+    results: Sequence[SlotResult],
     on_step: OnStep,
-    result: RunResult,
 ) -> None:
     if isinstance(params, ProfileSource):
         # An unreadable package is the operator's mistake: say so before any slot is touched.
         await world.order(params)
-    results = [SlotResult(s.name, s.form_factor.value, scenario.name, repetition=repetition) for s in slots]
-    result.slots.extend(results)
     try:
         async with asyncio.TaskGroup() as group:
-            for spec, slot_result in zip(slots, results, strict=True):
-                path = trace_dir / (f"{spec.name}.pcapng" if repetition == 1 else f"{spec.name}-{repetition}.pcapng")
-                group.create_task(
-                    _run_slot(world, spec, scenario, params, options, path, on_step, slot_result), name=spec.name
-                )
+            for spec, result in zip(slots, results, strict=True):
+                job = _run_slot(world, spec, scenario, params, options, on_step, result)
+                group.create_task(job, name=spec.name)
     except asyncio.CancelledError:
-        for slot_result in results:
-            if slot_result.outcome is Outcome.SKIPPED:
-                slot_result.outcome = Outcome.ABORTED
+        for result in results:
+            if not result.ended:
+                result.outcome, result.ended = Outcome.ABORTED, True
 
 
 async def _run_slot(
@@ -170,23 +245,33 @@ async def _run_slot(
     scenario: Scenario,
     params: BaseModel,
     options: RunOptions,
-    path: Path,
     on_step: OnStep,
     result: SlotResult,
 ) -> None:
-    journal = Journal.create(path, slot=spec.name, **await _secrecy(world, spec, params, options))
-    result.trace = str(path)
+    """Run the scenario on one slot. Whatever goes wrong there is its outcome, and nobody else's."""
     began = clock.now()
+    result.began = True
     bench: Bench | None = None
     slot: Slot | None = None
+    trace: SlotTrace | None = None
+    extra: list[StepResult] = []
+
+    def failed(exc: BaseException, name: str = scenario.name) -> None:
+        result.outcome = outcome_of(exc)
+        extra.append(StepResult(name, result.outcome, clock.now() - began, _said(exc)))
+
     try:
-        journal.emit(
-            MarkEvent(clock.wall_ns(), f"scenario {scenario.name} on {spec.form_factor.value} slot {spec.name}")
-        )
-        slot = open_slot(spec, world, TeeSink(journal), allow_destructive=options.allow_destructive)
+        assert result.trace is not None
+        secrecy = await _secrecy(world, spec, params, options)
+        journal = Journal.create(result.trace, slot=spec.name, **secrecy)
+        trace = SlotTrace(journal, options.on_record, await _live_mask(world, spec, params, options))
+        trace.emit(MarkEvent(clock.wall_ns(), marks.begun(scenario.name, spec.form_factor.value, spec.name)))
+        slot = open_slot(spec, world, trace, allow_destructive=options.allow_destructive)
         bench = Bench(slot, lambda step, outcome: on_step(spec.name, step, outcome))
-        async with asyncio.timeout(options.timeout):
-            await scenario.run(bench, params)
+        async with asyncio.timeout(options.timeout) as scope:
+            trace.on_failure = _stop(scope)
+            if trace.failure is None:
+                await scenario.run(bench, params)
         result.outcome = worst(step.outcome for step in bench.steps)
     except StepFailed as exc:
         result.outcome = exc.outcome
@@ -194,17 +279,44 @@ async def _run_slot(
         result.outcome = Outcome.ABORTED
         raise
     except Exception as exc:
-        result.outcome = outcome_of(exc)
-        detail = str(exc) if isinstance(exc, BenchError) else describe_crash(exc)
-        result.steps.append(StepResult(scenario.name, result.outcome, clock.now() - began, detail))
+        if trace is None or trace.failure is None:
+            failed(exc)
     finally:
         result.seconds = clock.now() - began
-        if bench is not None:
-            result.steps[:0] = bench.steps
-        if slot is not None:
-            await slot.close()
-            if options.keep_state and slot.hardware.snapshot is not None:
-                save_state(world.rack, spec.name, SimState(world.seed, slot.hardware.snapshot()))
-        journal.emit(MarkEvent(clock.wall_ns(), f"end of {scenario.name}: {result.outcome.value}"))
-        journal.close()
-        result.apdus = journal.apdus
+        try:
+            if slot is not None:
+                await slot.close()
+                if options.keep_state and slot.hardware.snapshot is not None:
+                    save_state(world.rack, spec.name, SimState(world.seed, slot.hardware.snapshot()))
+        except Exception as exc:
+            failed(exc, "close")
+        if trace is not None:
+            trace.emit(MarkEvent(clock.wall_ns(), marks.ended(scenario.name, result.outcome)))
+            trace.close()
+            result.apdus = trace.apdus
+            if trace.failure is not None:
+                failed(trace.failure, "trace")
+        result.steps = [*(bench.steps if bench is not None else ()), *extra]
+        result.ended = True
+
+
+def _stop(scope: asyncio.Timeout) -> Callable[[], None]:
+    """Return what ends a scope at once, from whatever thread."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if not scope.expired():
+            scope.reschedule(loop.time())
+
+    def stop_from_anywhere() -> None:
+        loop.call_soon_threadsafe(stop)
+
+    return stop_from_anywhere
+
+
+def _said(exc: BaseException) -> str:
+    if isinstance(exc, BenchError):
+        return str(exc)
+    if isinstance(exc, OSError) and exc.strerror:
+        return f"{exc.filename}: {exc.strerror}" if exc.filename else exc.strerror
+    return describe_crash(exc)

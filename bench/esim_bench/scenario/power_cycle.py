@@ -76,7 +76,12 @@ async def _mid_download(bench: Bench, params: Params) -> None:
                 await slot.cut()
 
         try:
-            await slot.install(order.activation_code, confirmation_code=params.confirmation_code, progress=cut)
+            await slot.install(
+                order.activation_code,
+                confirmation_code=params.confirmation_code,
+                accept_rules=params.accept_rules,
+                progress=cut,
+            )
         except TransportError as exc:
             step.detail = f"cut after segment {cut_at}: {exc.what}"
         except BenchError:

@@ -105,14 +105,16 @@ class SlotResult:
     trace: str | None = None
     apdus: int = 0
     repetition: int = 1
+    began: bool = False
+    ended: bool = False
 
-    def document(self) -> dict[str, Any]:
-        """Return the slot's result as JSON values."""
+    def document(self, *, running: bool = False) -> dict[str, Any]:
+        """Return the slot's result as JSON values; while the run is running, None is the outcome of what has none."""
         return {
             "slot": self.slot,
             "form_factor": self.form_factor,
             "scenario": self.scenario,
-            "outcome": self.outcome.value,
+            "outcome": self.outcome.value if self.ended or not running else None,
             "seconds": round(self.seconds, 6),
             "steps": [step.document() for step in self.steps],
             "trace": self.trace,
@@ -134,22 +136,37 @@ class RunResult:
     params: dict[str, Any]
     version: str
     slots: list[SlotResult] = field(default_factory=list)
+    process: dict[str, Any] | None = None
+    """Who works on the run, while it is running: pid, host, since_ns."""
+    trouble: str = ""
+    """What of the bench itself went wrong beside the slots; makes the run an ERROR."""
+
+    @property
+    def running(self) -> bool:
+        """Tell whether somebody still works on the run."""
+        return self.process is not None
 
     @property
     def outcome(self) -> Outcome:
         """Return the worst outcome of all slots."""
-        return worst(slot.outcome for slot in self.slots)
+        own = [Outcome.ERROR] if self.trouble else []
+        return worst([*(slot.outcome for slot in self.slots), *own])
 
     def document(self) -> dict[str, Any]:
-        """Return the run as JSON values."""
+        """Return the run as JSON values. A running run has no outcome yet: None."""
+        more: dict[str, Any] = {"reason": self.trouble} if self.trouble else {}
+        if self.process is not None:
+            more["process"] = self.process
         return {
             "run": self.run,
-            "outcome": self.outcome.value,
+            "state": "running" if self.running else "finished",
+            "outcome": None if self.running else self.outcome.value,
             "seed": self.seed,
             "scenario": self.scenario,
             "rack": self.rack,
             "started": self.started,
             "params": self.params,
             "version": self.version,
-            "slots": [slot.document() for slot in self.slots],
+            "slots": [slot.document(running=self.running) for slot in self.slots],
+            **more,
         }

@@ -8,6 +8,8 @@ from pathlib import Path
 from platformdirs import user_data_dir
 
 HOME_VARIABLE = "ESIM_BENCH_HOME"
+RUN_FILE = "run.json"
+"""The document of a run, in the run's folder."""
 
 
 def home() -> Path:

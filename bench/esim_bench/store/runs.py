@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from esim_bench.errors import ConfigError, RigError
+from esim_bench.store.claims import Claim, claimed, tidy
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 APPLICATION_ID: Final = 0x6553696D  # "eSim"
 _BUSY_SECONDS: Final = 30.0
 
@@ -26,7 +27,8 @@ _SCHEMA: Final = (
         rack TEXT NOT NULL,
         seed TEXT NOT NULL,
         outcome TEXT NOT NULL,
-        document TEXT NOT NULL
+        document TEXT NOT NULL,
+        state TEXT NOT NULL DEFAULT 'finished'
     ) STRICT""",
     """CREATE TABLE slots (
         run TEXT NOT NULL REFERENCES runs (run) ON DELETE CASCADE,
@@ -41,26 +43,82 @@ _SCHEMA: Final = (
     ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX slots_by_name ON slots (slot, run)",
 )
+_UPGRADES: Final = {1: ("ALTER TABLE runs ADD COLUMN state TEXT NOT NULL DEFAULT 'finished'",)}
+
+RUNNING: Final = "running"
+FINISHED: Final = "finished"
+INTERRUPTED: Final = "interrupted"
 
 
 class RunStore:
     """Adds and finds run documents (the shape of ``run --json``).
 
-    Each call is a transaction of its own on a connection of its own: nothing is held between calls, a killed process
-    leaves whole runs only, and any thread may call.
+    Each call is a transaction of its own on a connection of its own: a killed process leaves whole runs only, and any
+    thread may call. All that is held between calls is the claim to the runs that were begun here and have not ended.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Name the file; it is made with the first run."""
         self.path = Path(path)
+        self._claims: dict[str, Claim] = {}
+
+    def begin(self, run_document: dict[str, Any]) -> None:
+        """Keep a run that this process now works on: as long as it lives, until ``add`` or ``forget``.
+
+        The document has the state "running" and no outcome. Raises ConfigError when the file cannot be used.
+        """
+        run = str(run_document["run"])
+        try:
+            self._claims[run] = Claim(self._claim_folder, run)
+        except OSError as exc:
+            raise ConfigError("cannot use the run history", where=str(self.path), found=exc.strerror) from None
+        try:
+            self.add({**run_document, "state": RUNNING})
+        except BaseException:
+            self._release(run)
+            raise
+
+    def unfinished(self) -> list[dict[str, Any]]:
+        """Return the documents of runs whose process is gone without having said how they ended."""
+        if not self.path.exists():
+            return []
+        with self._connected() as connection:
+            rows = connection.execute(
+                "SELECT run, document FROM runs WHERE state = ? ORDER BY number", (RUNNING,)
+            ).fetchall()
+        return [json.loads(document) for run, document in rows if not claimed(self._claim_folder, run)]
+
+    def interrupt(self, run_document: dict[str, Any]) -> bool:
+        """Keep a run as interrupted, unless its process has ended it after all; tell whether that was done."""
+        return self._put({**run_document, "state": INTERRUPTED}, only_running=True)
+
+    def forget(self, run: str) -> None:
+        """Drop a run that came to nothing."""
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("DELETE FROM slots WHERE run = ?", (run,))
+            connection.execute("DELETE FROM runs WHERE run = ?", (run,))
+            connection.execute("COMMIT")
+        self._release(run)
+
+    def tidy(self) -> None:
+        """Remove what dead processes left of their claims."""
+        tidy(self._claim_folder)
 
     def add(self, run_document: dict[str, Any]) -> None:
         """Keep a run; one of the same id is replaced.
 
         Raises RigError for a document that is no run, ConfigError when the file cannot be used.
         """
+        self._put(run_document)
+        if run_document.get("state", FINISHED) != RUNNING:
+            # Only now: whoever finds the run unclaimed finds its end in the history.
+            self._release(str(run_document["run"]))
+
+    def _put(self, run_document: dict[str, Any], *, only_running: bool = False) -> bool:
         run = run_document.get("run")
-        outcome = run_document.get("outcome")
+        state = str(run_document.get("state", FINISHED))
+        outcome = "" if state == RUNNING else run_document.get("outcome")
         if not isinstance(run, str) or not run or not isinstance(outcome, str):
             raise RigError("not a run document", expected='"run" and "outcome"', found=", ".join(run_document) or "{}")
         slots = [
@@ -70,7 +128,7 @@ class RunStore:
                 str(slot.get("slot", "")),
                 str(slot.get("form_factor", "")),
                 str(slot.get("scenario", "")),
-                str(slot.get("outcome", "")),
+                str(slot.get("outcome") or ""),
                 float(slot.get("seconds") or 0.0),
                 int(slot.get("apdus") or 0),
             )
@@ -85,29 +143,40 @@ class RunStore:
             "" if run_document.get("seed") is None else str(run_document["seed"]),
             outcome,
             json.dumps(run_document),
+            state,
         )
         with self._connected(create=True) as connection:
             connection.execute("BEGIN IMMEDIATE")
+            if only_running:
+                kept = connection.execute("SELECT state FROM runs WHERE run = ?", (run,)).fetchone()
+                if kept is None or kept[0] != RUNNING:
+                    connection.execute("ROLLBACK")
+                    return False
             connection.execute("DELETE FROM slots WHERE run = ?", (run,))
             connection.execute(
-                "INSERT INTO runs (run, started, scenario, rack, seed, outcome, document) VALUES (?, ?, ?, ?, ?, ?, ?)"
+                "INSERT INTO runs (run, started, scenario, rack, seed, outcome, document, state)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (run) DO UPDATE SET started = excluded.started, scenario = excluded.scenario,"
-                " rack = excluded.rack, seed = excluded.seed, outcome = excluded.outcome, document = excluded.document",
+                " rack = excluded.rack, seed = excluded.seed, outcome = excluded.outcome, document = excluded.document,"
+                " state = excluded.state",
                 values,
             )
             connection.executemany("INSERT INTO slots VALUES (?, ?, ?, ?, ?, ?, ?, ?)", slots)
             connection.execute("COMMIT")
+        return True
 
     def list(self, limit: int | None = None) -> list[dict[str, Any]]:
-        """Return summaries, the newest run first: run, started, scenario, rack, seed, outcome, slots [{slot, outcome}].
+        """Return summaries, the newest run first: run, started, scenario, rack, seed, state, outcome, slots.
 
+        A slot has slot, form_factor, outcome. Outcomes are None while the run is running.
         Raises ConfigError when the file is not a run history.
         """
         if not self.path.exists():
             return []
         with self._connected() as connection:
+            connection.execute("BEGIN")  # one moment for all that is read
             rows = connection.execute(
-                "SELECT run, started, scenario, rack, seed, outcome FROM runs ORDER BY number DESC LIMIT ?",
+                "SELECT run, started, scenario, rack, seed, state, outcome FROM runs ORDER BY number DESC LIMIT ?",
                 (-1 if limit is None else limit,),
             ).fetchall()
             summaries = []
@@ -115,9 +184,13 @@ class RunStore:
                 slots = connection.execute(
                     "SELECT slot, form_factor, outcome FROM slots WHERE run = ? ORDER BY position", (row[0],)
                 ).fetchall()
-                summary = dict(zip(("run", "started", "scenario", "rack", "seed", "outcome"), row, strict=True))
+                names = ("run", "started", "scenario", "rack", "seed", "state", "outcome")
+                summary: dict[str, Any] = dict(zip(names, row, strict=True))
                 summary["slots"] = [dict(zip(("slot", "form_factor", "outcome"), slot, strict=True)) for slot in slots]
+                for one in (summary, *summary["slots"]):
+                    one["outcome"] = one["outcome"] or None
                 summaries.append(summary)
+            connection.execute("COMMIT")
         return summaries
 
     def get(self, run_id: str) -> dict[str, Any]:
@@ -148,7 +221,18 @@ class RunStore:
         return document
 
     def close(self) -> None:
-        """End the use of the store; nothing is held between calls, so there is nothing to lose without it."""
+        """End the use of the store: runs that were begun and have not ended are let go."""
+        for run in [*self._claims]:
+            self._release(run)
+
+    @property
+    def _claim_folder(self) -> Path:
+        return self.path.parent / "running"
+
+    def _release(self, run: str) -> None:
+        claim = self._claims.pop(run, None)
+        if claim is not None:
+            claim.release()
 
     @contextmanager
     def _connected(self, *, create: bool = False) -> Iterator[sqlite3.Connection]:
@@ -184,11 +268,15 @@ class RunStore:
                 found=version,
             )
         connection.execute("BEGIN IMMEDIATE")
-        if self._version(connection) == 0:  # another process may have been faster
+        version = self._version(connection)  # another process may have been faster
+        if version == 0:
             for statement in _SCHEMA:
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        for older in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
+            for statement in _UPGRADES[older]:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
 
     def _version(self, connection: sqlite3.Connection) -> int:

@@ -13,11 +13,15 @@ from functools import lru_cache
 from esim_bench.codec import tlv
 from esim_bench.errors import CodecError
 
-READ = 0x01
-UPDATE = 0x02
+READ, UPDATE = 0x01, 0x02
+DEACTIVATE, ACTIVATE = 0x08, 0x10
+"""Bits of the access mode byte of an EF (TS 102 221 9.2.2): READ and SEARCH, UPDATE, ACTIVATE FILE, DEACTIVATE FILE."""
+INCREASE = 0x32
+"""INCREASE has no bit: rules name it by its instruction (tag 84)."""
 
 _JUNCTIONS = {0xA0: "or", 0xAF: "and"}
 _KEY_REFERENCE = 0x83
+_INSTRUCTION = 0x84
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ class Rule:
 
     mode: int
     conditions: tuple[Condition, ...]
+    instructions: bytes = b""
+    """The instruction bytes that tag 84 names."""
 
 
 @lru_cache(maxsize=512)
@@ -56,6 +62,7 @@ def parse_rules(record: bytes) -> tuple[Rule, ...]:
     """Read a record of EF.ARR, which is padded with FF. Raises CodecError."""
     rules: list[Rule] = []
     mode: int | None = None
+    instructions = b""
     conditions: list[Condition] = []
     offset = 0
     while offset < len(record) and record[offset] not in (0xFF, 0x00):
@@ -63,26 +70,31 @@ def parse_rules(record: bytes) -> tuple[Rule, ...]:
         offset += len(item.raw)
         if 0x80 <= item.tag <= 0x8F:
             if mode is not None:
-                rules.append(Rule(mode, tuple(conditions)))
+                rules.append(Rule(mode, tuple(conditions), instructions))
             if item.tag == 0x80 and len(item.value) != 1:
                 raise CodecError("wrong access mode", expected="one byte", found=item.value.hex())
             mode, conditions = (item.value[0] if item.tag == 0x80 else 0), []
+            instructions = item.value if item.tag == _INSTRUCTION else b""
         elif mode is None:
             raise CodecError("security condition before any access mode", expected="80", found=f"{item.tag:X}")
         else:
             conditions.append(_condition(item, 0))
     if mode is not None:
-        rules.append(Rule(mode, tuple(conditions)))
+        rules.append(Rule(mode, tuple(conditions), instructions))
     return tuple(rules)
 
 
 def allows(record: bytes, mode: int, satisfied: Callable[[int], bool]) -> bool:
-    """Tell whether a rule record allows a mode (READ, UPDATE) now."""
+    """Tell whether a rule record allows a mode (READ, UPDATE, ACTIVATE, DEACTIVATE) or INCREASE now."""
     try:
         rules = parse_rules(record)
     except CodecError:
         return False
-    return any(rule.mode & mode and any(c.holds(satisfied) for c in rule.conditions) for rule in rules)
+    return any(_covers(rule, mode) and any(c.holds(satisfied) for c in rule.conditions) for rule in rules)
+
+
+def _covers(rule: Rule, mode: int) -> bool:
+    return mode in rule.instructions if mode == INCREASE else bool(rule.mode & mode)
 
 
 def _condition(item: tlv.Tlv, depth: int) -> Condition:

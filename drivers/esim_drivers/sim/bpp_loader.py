@@ -9,28 +9,42 @@ written: a card that finds this record after a reset knows that it was interrupt
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 
 from esim_bench.codec.es10 import Tag
 from esim_bench.codec.identifiers import swap_nibbles
 from esim_bench.codec.tlv import Tlv, encode, parse, parse_header
 from esim_bench.crypto.agreement import shared_secret
 from esim_bench.crypto.bsp import KEY_LENGTH, KEY_TYPE_AES, Bsp, BspSecurityError, SessionKeys, session_keys
-from esim_bench.crypto.identity import SigningIdentity
 from esim_bench.crypto.keys import curve_of, from_point, point
 from esim_bench.errors import CodecError, CryptoError
 from esim_drivers.sim import der
 from esim_drivers.sim.euicc import SIGNATURE, Euicc
 from esim_drivers.sim.installer import PeError, ProfileInstaller
-from esim_drivers.sim.notifications import Notifications, notification_metadata
-from esim_drivers.sim.nvm import LongTransaction
+from esim_drivers.sim.load_result import (
+    INSTALLING_KEY,
+    Command,
+    LoadError,
+    Order,
+    Reason,
+    bad_element,
+    euicc_response,
+    recover,
+    signed_result,
+    store_failure,
+    success_response,
+)
+from esim_drivers.sim.notifications import Notifications
+from esim_drivers.sim.nvm import LongTransaction, MemoryFailure
 from esim_drivers.sim.pe_data import PeStatus
-from esim_drivers.sim.policy import may_install
-from esim_drivers.sim.profile_metadata import Event, ProfileClass, ProfileMetadata
+from esim_drivers.sim.policy import may_install, unknown_naa_key
+from esim_drivers.sim.profile_metadata import ProfileClass, ProfileMetadata
 from esim_drivers.sim.registry import Registry
 from esim_drivers.sim.rsp_session import Prepared, one_time_key_slot
 
-INSTALLING_KEY = "euicc/installing"
+__all__ = ["INSTALLING_KEY", "SEGMENT_TAGS", "BppLoader", "Command", "LoadError", "Reason", "euicc_response", "recover"]
+
+EVENT_ROOM = 4096
+"""Bytes that an installation leaves free: its result and the notifications of a first switch must find room."""
 MAX_PROTECTED = 16 * 1024
 """Bytes of the largest protected TLV that is taken; the standard's senders keep to 1020."""
 MAX_COMMAND = 16 * 1024
@@ -39,55 +53,12 @@ MAX_COMMAND = 16 * 1024
 _INITIALISE = 0xBF23
 _CONFIGURE = 0xBF24
 _REPLACE_KEYS = 0xBF26
-_RESULT = 0xBF37
-_RESULT_DATA = 0xBF27
 _ONE_TIME_KEY = 0x5F49
 _DP_DATA = 0xB8
 _MAX_DP_DATA = 128
 _HEADER_ELEMENT = 0xA0
 _END_ELEMENT = 0xAA
 _LONGEST_TLV_HEADER = 9
-
-
-class Command(IntEnum):
-    """BppCommandId (SGP.22, ASN.1)."""
-
-    INITIALISE_SECURE_CHANNEL = 0
-    CONFIGURE_ISDP = 1
-    STORE_METADATA = 2
-    STORE_METADATA2 = 3
-    REPLACE_SESSION_KEYS = 4
-    LOAD_PROFILE_ELEMENTS = 5
-
-
-class Reason(IntEnum):
-    """ErrorReason (SGP.22, ASN.1)."""
-
-    INCORRECT_INPUT_VALUES = 1
-    INVALID_SIGNATURE = 2
-    INVALID_TRANSACTION_ID = 3
-    UNSUPPORTED_CRT_VALUES = 4
-    UNSUPPORTED_REMOTE_OPERATION_TYPE = 5
-    UNSUPPORTED_PROFILE_CLASS = 6
-    SCP03T_STRUCTURE_ERROR = 7
-    SCP03T_SECURITY_ERROR = 8
-    ICCID_ALREADY_EXISTS = 9
-    INSUFFICIENT_MEMORY = 10
-    INTERRUPTION = 11
-    PE_PROCESSING_ERROR = 12
-    DATA_MISMATCH = 13
-    INVALID_NAA_KEY = 14
-    PPR_NOT_ALLOWED = 15
-    UNKNOWN_ERROR = 127
-
-
-class LoadError(Exception):
-    """The load fails: reason, and PEStatus where a profile element is at fault."""
-
-    def __init__(self, reason: Reason, sima_response: bytes | None = None) -> None:
-        super().__init__(reason.name)
-        self.reason = reason
-        self.sima_response = sima_response
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,33 +81,6 @@ SEGMENT_TAGS = frozenset((Tag.LOAD_BOUND_PROFILE_PACKAGE, 0xA0, 0xA1, 0xA2, 0xA3
 """First tags of a segment of a BPP."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """Who is told how the installation ended; kept in the NVM while it runs."""
-
-    transaction_id: bytes
-    smdp_oid: bytes
-    """The whole TLV 06."""
-    address: str
-    issuer: bytes
-
-    def encode(self) -> bytes:
-        return encode(
-            0x30,
-            encode(0x80, self.transaction_id),
-            self.smdp_oid,
-            der.text(0x0C, self.address),
-            encode(0x04, self.issuer),
-        )
-
-    @classmethod
-    def parse(cls, data: bytes) -> _Order:
-        record = parse(data, INSTALLING_KEY)
-        return cls(
-            record.get(0x80).value, record.get(0x06).raw, der.read_text(record.get(0x0C), 255), record.get(0x04).value
-        )
-
-
 class BppLoader:
     """One load. ``feed`` takes segment after segment and returns the ProfileInstallationResult when it is over."""
 
@@ -146,7 +90,7 @@ class BppLoader:
         self._registry = Registry(euicc.nvm)
         self._prepared = prepared
         server = prepared.server
-        self._order = _Order(
+        self._order = Order(
             server.transaction_id, der.oid(0x06, server.smdp_oid), server.address, server.signing.ci_key_id
         )
         self._transaction: LongTransaction | None = None
@@ -169,13 +113,19 @@ class BppLoader:
     # ------------------------------------------------------------------------------------------------ life
 
     def feed(self, segment: bytes) -> bytes | None:
-        """Take one STORE DATA chain; return BF37 when the load is over, well or not."""
+        """Take one STORE DATA chain; return BF37 when the load is over, well or not.
+
+        Raises MemoryFailure when even the result finds no cells that hold it.
+        """
         try:
             self._take(segment)
-            if self._left == 0:
+            # After its last sequence nothing may follow, whatever the header of the BPP said.
+            if self._left == 0 or self._next == len(_SEQUENCES):
                 return self._succeed()
         except LoadError as error:
             return self._fail(error.reason, error.sima_response)
+        except MemoryFailure:
+            return self._fail(Reason.UNKNOWN_ERROR, None)
         return None
 
     def interrupt(self) -> None:
@@ -195,25 +145,26 @@ class BppLoader:
     def _fail(self, reason: Reason, sima_response: bytes | None) -> bytes:
         self._roll_back()
         iccid = self._metadata.iccid if self._metadata is not None else None
-        return _store_failure(
-            self._euicc, self._notifications, self._order, self._command, reason, sima_response, iccid
-        )
+        return store_failure(self._euicc, self._notifications, self._order, self._command, reason, sima_response, iccid)
 
     def _succeed(self) -> bytes:
-        if self._next != len(_SEQUENCES) or self._transaction is None or self._metadata is None:
+        if self._left or self._next != len(_SEQUENCES) or self._transaction is None or self._metadata is None:
             raise LoadError(Reason.SCP03T_STRUCTURE_ERROR)
         nvm = self._euicc.nvm
         signing = self._prepared.server.signing
         iccid = self._metadata.iccid
-        final = encode(0xA0, encode(0x4F, self._aid), encode(0x04, euicc_response(PeStatus.OK)))
+        final = encode(0xA0, encode(0x4F, self._aid), encode(0x04, success_response(self._skipped())))
         with nvm.within(self._transaction):
             self._registry.add(self._aid, self._metadata, issuer=self._order.issuer, dp_data=self._dp_data)
             result = self._notifications.add(
-                lambda number: _result(self._euicc, signing, self._order, number, iccid, final)
+                lambda number: signed_result(self._euicc, signing, self._order, number, iccid, final)
             )
             nvm.delete(INSTALLING_KEY)
         self._transaction.commit()
         return result
+
+    def _skipped(self) -> list[tuple[int, int | None]]:
+        return list(self._installer.skipped) if self._installer is not None else []
 
     # ------------------------------------------------------------------------------------------------ stream
 
@@ -223,6 +174,8 @@ class BppLoader:
             try:
                 tag, length, body = parse_header(segment, offset)
             except CodecError as exc:
+                if self._bsp is not None and self._sequence_left is None:
+                    self._await_sequence(segment[offset])
                 raise LoadError(self._malformed()) from exc
             if self._left < 0:
                 self._open_package(tag, length)
@@ -251,12 +204,16 @@ class BppLoader:
             raise LoadError(Reason.INCORRECT_INPUT_VALUES)
         self._left = length
 
-    def _open_sequence(self, tag: int, length: int, header: int) -> None:
+    def _await_sequence(self, tag: int) -> None:
+        """Note which sequence, and with it which command, a header that comes now belongs to."""
         while self._next < len(_SEQUENCES) and _SEQUENCES[self._next].optional and _SEQUENCES[self._next].tag != tag:
             self._next += 1
         if self._next == len(_SEQUENCES):
             raise LoadError(Reason.SCP03T_STRUCTURE_ERROR)
         self._command = _SEQUENCES[self._next].command
+
+    def _open_sequence(self, tag: int, length: int, header: int) -> None:
+        self._await_sequence(tag)
         if _SEQUENCES[self._next].tag != tag or header + length > self._left or length == 0:
             raise LoadError(Reason.SCP03T_STRUCTURE_ERROR)
         self._left -= header
@@ -280,6 +237,9 @@ class BppLoader:
             self._install()
         elif len(self._plain) > MAX_COMMAND:
             raise LoadError(Reason.INCORRECT_INPUT_VALUES)
+        elif sequence.command is Command.STORE_METADATA:
+            # Whatever is wrong with a further segment, from its tag on, is the fault of that one.
+            self._command = Command.STORE_METADATA2
         if self._sequence_left == 0:
             self._close_sequence(sequence.command)
             self._sequence_left = None
@@ -291,6 +251,7 @@ class BppLoader:
             return
         data = bytes(self._plain)
         self._plain.clear()
+        self._command = command
         try:
             if command is Command.CONFIGURE_ISDP:
                 self._configure(parse(data, "ConfigureISDP"))
@@ -359,13 +320,25 @@ class BppLoader:
         metadata = ProfileMetadata.parse(data)
         self._metadata = metadata
         installed = self._registry.profiles()
-        supports_test = "testProfileSupport" in self._euicc.personality.rsp_capability
-        if metadata.profile_class is ProfileClass.TEST and not supports_test:
+        if not self._takes(metadata.profile_class):
             raise LoadError(Reason.UNSUPPORTED_PROFILE_CLASS)
         if any(profile.metadata.iccid == metadata.iccid for profile in installed):
             raise LoadError(Reason.ICCID_ALREADY_EXISTS)
-        if not may_install(metadata, installed):
+        if not may_install(metadata, installed, self._euicc.personality):
             raise LoadError(Reason.PPR_NOT_ALLOWED)
+        if not self._has_room(0):
+            raise LoadError(Reason.INSUFFICIENT_MEMORY)
+
+    def _has_room(self, elements: int) -> bool:
+        """Tell whether the memory takes this many bytes of files besides all else that a profile needs."""
+        metadata = len(self._metadata.raw) if self._metadata is not None else 0
+        return elements + metadata + EVENT_ROOM <= self._euicc.services.free_memory
+
+    def _takes(self, profile_class: ProfileClass) -> bool:
+        who = self._euicc.personality
+        if profile_class is ProfileClass.TEST:
+            return "testProfileSupport" in who.rsp_capability
+        return profile_class is not ProfileClass.PROVISIONING or who.provisioning_downloads
 
     def _replace_keys(self, request: Tlv) -> None:
         """ES8+.ReplaceSessionKeys (SGP.22 5.5.4)."""
@@ -385,9 +358,9 @@ class BppLoader:
             except CodecError as exc:
                 if len(plain) - done < _LONGEST_TLV_HEADER:
                     break
-                raise _bad_element(PeStatus.INVALID_REQUEST_FORMAT) from exc
+                raise bad_element(PeStatus.INVALID_REQUEST_FORMAT) from exc
             if length > self._euicc.services.free_memory:
-                raise _bad_element(PeStatus.NOT_ENOUGH_MEMORY)
+                raise bad_element(PeStatus.NOT_ENOUGH_MEMORY)
             end = body + length
             if end > len(plain):
                 break
@@ -397,102 +370,48 @@ class BppLoader:
 
     def _element(self, tag: int, raw: bytes) -> None:
         if self._ended or self._transaction is None:
-            raise _bad_element(PeStatus.INVALID_REQUEST_FORMAT)
+            raise bad_element(PeStatus.INVALID_REQUEST_FORMAT)
         try:
             with self._euicc.nvm.within(self._transaction):
                 if self._installer is None:
                     self._installer = ProfileInstaller(self._euicc.nvm, self._aid, self._euicc.personality)
                 self._installer.element(raw)
         except PeError as exc:
-            raise _bad_element(exc.status, exc.identification, exc.info, exc.offset) from exc
+            raise bad_element(exc.status, exc.identification, exc.info, exc.offset) from exc
         except CodecError as exc:
-            raise _bad_element(PeStatus.INVALID_REQUEST_FORMAT) from exc
-        if self._transaction.size > self._euicc.services.free_memory:
-            raise _bad_element(PeStatus.NOT_ENOUGH_MEMORY)
+            raise bad_element(PeStatus.INVALID_REQUEST_FORMAT) from exc
+        except MemoryFailure as exc:
+            raise bad_element(PeStatus.MEMORY_FAILURE) from exc
+        if self._is_test and unknown_naa_key(raw):
+            raise LoadError(Reason.INVALID_NAA_KEY)
+        if not self._has_room(self._transaction.size):
+            raise bad_element(PeStatus.NOT_ENOUGH_MEMORY)
         if self._first_element:
             self._first_element = False
             self._check_iccid(tag, raw)
         self._ended = tag == _END_ELEMENT
 
+    @property
+    def _is_test(self) -> bool:
+        return self._metadata is not None and self._metadata.profile_class is ProfileClass.TEST
+
     def _check_iccid(self, tag: int, raw: bytes) -> None:
         """The profile header has the ICCID as printed, the metadata as in EF.ICCID: nibbles swapped."""
         if tag != _HEADER_ELEMENT:
-            raise _bad_element(PeStatus.INVALID_REQUEST_FORMAT)
+            raise bad_element(PeStatus.INVALID_REQUEST_FORMAT)
         try:
             iccid = parse(raw).find(0x83)
         except CodecError as exc:
-            raise _bad_element(PeStatus.INVALID_REQUEST_FORMAT) from exc
+            raise bad_element(PeStatus.INVALID_REQUEST_FORMAT) from exc
         swapped = swap_nibbles(iccid.value) if iccid is not None else b""
         if self._metadata is None or swapped != self._metadata.iccid:
             raise LoadError(Reason.DATA_MISMATCH)
 
     def _finish_elements(self) -> None:
         if self._plain or not self._ended or self._installer is None or self._transaction is None:
-            raise _bad_element(PeStatus.INVALID_REQUEST_FORMAT)
+            raise bad_element(PeStatus.INVALID_REQUEST_FORMAT)
         try:
             with self._euicc.nvm.within(self._transaction):
                 self._installer.finish()
         except PeError as exc:
-            raise _bad_element(exc.status, exc.identification, exc.info, exc.offset) from exc
-
-
-def recover(euicc: Euicc, notifications: Notifications) -> None:
-    """Store the result of an installation that a reset or a loss of power interrupted, once (SGP.22 3.1.3.3)."""
-    record = euicc.nvm.get(INSTALLING_KEY)
-    if record is not None:
-        order = _Order.parse(record)
-        _store_failure(euicc, notifications, order, Command.LOAD_PROFILE_ELEMENTS, Reason.INTERRUPTION, None, None)
-
-
-def _store_failure(
-    euicc: Euicc,
-    notifications: Notifications,
-    order: _Order,
-    command: Command,
-    reason: Reason,
-    sima_response: bytes | None,
-    iccid: bytes | None,
-) -> bytes:
-    final = encode(
-        0xA1,
-        der.integer(0x80, command),
-        der.integer(0x81, reason),
-        encode(0x82, sima_response) if sima_response is not None else b"",
-    )
-    signing = euicc.signing(order.issuer)
-    with euicc.nvm.transaction():
-        result = notifications.add(lambda number: _result(euicc, signing, order, number, iccid, final))
-        euicc.nvm.delete(INSTALLING_KEY)
-    return result
-
-
-def _result(
-    euicc: Euicc, signing: SigningIdentity, order: _Order, number: int, iccid: bytes | None, final: bytes
-) -> bytes:
-    """Build a signed ProfileInstallationResult (SGP.22 2.5.6)."""
-    data = encode(
-        _RESULT_DATA,
-        encode(0x80, order.transaction_id),
-        notification_metadata(number, Event.INSTALL, order.address, iccid),
-        order.smdp_oid,
-        encode(0xA2, final),
-    )
-    return encode(_RESULT, data, euicc.sign(signing, data))
-
-
-def euicc_response(
-    status: int, identification: int | None = None, info: int | None = None, offset: int | None = None
-) -> bytes:
-    """Return an EUICCResponse (SAIP) with one PEStatus; a status other than ok also says that the rest was aborted."""
-    optional = ((0x81, identification), (0x82, info), (0x83, offset))
-    members = b"".join(der.integer(tag, value) for tag, value in optional if value is not None)
-    aborted = encode(0x81, b"") if status else b""
-    return encode(0x30, encode(0xA0, encode(0x30, der.integer(0x80, status), members)), aborted)
-
-
-def _bad_element(
-    status: int, identification: int | None = None, info: int | None = None, offset: int | None = None
-) -> LoadError:
-    full = status in (PeStatus.MEMORY_FAILURE, PeStatus.NOT_ENOUGH_MEMORY)
-    reason = Reason.INSUFFICIENT_MEMORY if full else Reason.PE_PROCESSING_ERROR
-    return LoadError(reason, euicc_response(status, identification, info, offset))
+            raise bad_element(exc.status, exc.identification, exc.info, exc.offset) from exc

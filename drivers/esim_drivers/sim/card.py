@@ -39,5 +39,6 @@ class SimCard(UiccCard):
         super().__init__(personality, nvm)
         self.identity = identity
         self.form_factor = form_factor
+        self.uicc.identity.randomness = randomness.fork("suci")
         self.isdr = Isdr(self, identity, personality, randomness, form_factor)
         self.add_applications([self.isdr, Ecasd(identity)])

@@ -6,19 +6,26 @@ from esim_bench.codec.es10 import ISD_R_AID, Tag
 from esim_bench.codec.tlv import encode
 from esim_drivers.sim import der
 from esim_drivers.sim.euicc import Euicc
-from esim_drivers.sim.personality import STANDARD, TRE_PROPERTIES, bit_string
+from esim_drivers.sim.personality import LPAE_SUPPORT, STANDARD, TRE_PROPERTIES, bit_string
+from esim_drivers.sim.policy import forbidden_rules
 from esim_drivers.sim.registry import Registry
 
 _SVN = 0x82
+_LPAE_SUPPORT = 0x03
 
 
 def isdr_fci(euicc: Euicc) -> bytes:
-    """Return the FCI of the ISD-R: its AID, and the svn in ISDRProprietaryApplicationTemplate (E0)."""
+    """Return the FCI of the ISD-R: its AID, and ISDRProprietaryApplicationTemplate (E0) with svn and lpaeSupport."""
+    lpae = euicc.personality.lpae_support
     return encode(
         0x6F,
         encode(0x84, ISD_R_AID),
         encode(0xA5, bytes.fromhex("9F6501FF")),
-        encode(0xE0, encode(_SVN, euicc.personality.svn)),
+        encode(
+            0xE0,
+            encode(_SVN, euicc.personality.svn),
+            der.bit_string(_LPAE_SUPPORT, bit_string(lpae, LPAE_SUPPORT)) if lpae else b"",
+        ),
     )
 
 
@@ -42,6 +49,7 @@ def euicc_info2(euicc: Euicc) -> bytes:
         der.bit_string(0x88, who.rsp_capability_bits),
         _issuers(euicc),
         der.integer(0x8B, who.category),
+        forbidden_rules(who),
         encode(0x04, who.pp_version),
         der.text(0x0C, who.sas_accreditation),
         encode(0xAC, der.text(0x80, who.platform_label), der.text(0x81, who.discovery_url)),

@@ -117,6 +117,8 @@ class PinState:
 
     reference: int
     enabled: bool
+    usage: int | None = None
+    """The usage qualifier (TS 102 221 9.5.2), which only the universal PIN has: 08 it stands in for a PIN, 00 not."""
 
 
 def fcp(
@@ -155,9 +157,12 @@ def pin_status(pins: Sequence[PinState]) -> bytes:
     for index, pin in enumerate(pins):
         if pin.enabled:
             bits |= 1 << (size * 8 - 1 - index)
-    return tlv.encode(0x90, bits.to_bytes(size, "big")) + b"".join(
-        tlv.encode(0x83, bytes((p.reference,))) for p in pins
-    )
+    members = [tlv.encode(0x90, bits.to_bytes(size, "big"))]
+    for pin in pins:
+        if pin.usage is not None:
+            members.append(tlv.encode(0x95, bytes((pin.usage,))))
+        members.append(tlv.encode(0x83, bytes((pin.reference,))))
+    return b"".join(members)
 
 
 def _proprietary(header: FileHeader, free_memory: int | None) -> bytes:

@@ -7,7 +7,7 @@ The tree (headers, links) is read once at the mount; contents are read from and 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from esim_drivers.sim.fcp import CURRENT_ADF, MF, FileHeader
 from esim_drivers.sim.nvm import Nvm
@@ -16,6 +16,7 @@ Path = tuple[int, ...]
 """File identifiers from the MF on; an ADF stands in it by its temporary identifier."""
 
 _MAX_LINKS = 4
+_ACTIVATED, _DEACTIVATED = 0x05, 0x04
 
 
 def isdp_prefix(isdp_aid: bytes) -> str:
@@ -150,6 +151,22 @@ class FileSystem:
             return
         header, content = FileHeader.parse(self._nvm.get(source.key) or b"")
         self._nvm.put(source.key, header.encode() + content[:offset] + data + content[offset + len(data) :])
+
+    def set_active(self, node: Node, active: bool) -> None:
+        """Activate or deactivate an EF: one write, none when it is so already. Raises PowerLost."""
+        source = node.content_node
+        life_cycle = _ACTIVATED if active else _DEACTIVATED
+        if source.key is None or source.header.life_cycle == life_cycle:
+            return
+        header = replace(source.header, life_cycle=life_cycle)
+        self._nvm.put(source.key, header.encode() + self.read(source))
+        source.header = header
+
+    def resize(self, node: Node, content: bytes) -> None:
+        """Replace all that a BER-TLV file holds: one write. Raises PowerLost."""
+        source = node.content_node
+        if source.key is not None:
+            self._nvm.put(source.key, source.header.encode() + content)
 
     def record(self, node: Node, number: int) -> bytes | None:
         """Return a record (the first is 1), or None."""

@@ -84,6 +84,8 @@ class ProfileInstaller:
         self._files: dict[Path, FileHeader] = {}
         self._free = personality.nvm_size - nvm.used
         self._sizes: dict[str, int] = {}
+        self.skipped: list[tuple[PeStatus, int | None]] = []
+        """Elements that are not supported and not mandated: why, and their identification (SAIP 8.11)."""
         self.header_iccid: bytes | None = None
         """The ICCID of the header element: 10 bytes as printed, nibbles not swapped."""
 
@@ -139,6 +141,7 @@ class ProfileInstaller:
         if supported is not None:
             if element.mandated:
                 raise Refused(supported)
+            self.skipped.append((supported, element.identification))
             return False
         if element.identification is not None:
             if element.identification in self._identifications:
@@ -286,6 +289,7 @@ class ProfileInstaller:
             aid=spec.df_name or b"",
             pins=spec.pin_status_template or b"",
             link=link,
+            special=spec.special,
         )
 
     # ------------------------------------------------------------------------------------------------- memory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from esim_bench.codec.apdu import Command
 from esim_bench.codec.es10 import ISD_R_AID, Tag
@@ -14,20 +15,20 @@ from esim_bench.ports import FormFactor
 from esim_drivers.sim import bpp_loader, der
 from esim_drivers.sim.application import CardServices, Reply
 from esim_drivers.sim.bpp_loader import SEGMENT_TAGS, BppLoader
+from esim_drivers.sim.crl import RevocationLists
 from esim_drivers.sim.euicc import Euicc, StatusError
 from esim_drivers.sim.euicc_info import euicc_info1, euicc_info2, isdr_fci
-from esim_drivers.sim.notifications import Notifications
-from esim_drivers.sim.personality import Personality
+from esim_drivers.sim.notifications import RESULT_ROOM, Notifications
+from esim_drivers.sim.nvm import MemoryFailure
+from esim_drivers.sim.personality import LPAE_SUPPORT, Personality
 from esim_drivers.sim.policy import get_rat
-from esim_drivers.sim.profile_manager import DEFAULT_ADDRESS_KEY, ProfileManager
+from esim_drivers.sim.profile_manager import DEFAULT_ADDRESS_KEY, UNDEFINED, ProfileManager
 from esim_drivers.sim.registry import Registry
 from esim_drivers.sim.rsp_session import RspSession
 from esim_drivers.sim.store_data import INS_STORE_DATA, StoreDataChains
 
 ROOT_DS_ADDRESS = "testrootsmds.example.com"
 _MAX_ADDRESS = 255
-_LPAE_ACTIVATION = 0xBF42
-_LOAD_CRL_UNDEFINED_ERROR = 127
 _NOT_SUPPORTED = 1
 
 _ES10B = frozenset(
@@ -45,6 +46,14 @@ _ES10B = frozenset(
         Tag.GET_RAT,
     )
 )
+
+_UNDEFINED_ERROR: dict[int, int] = {
+    **dict.fromkeys((Tag.SET_DEFAULT_DP_ADDRESS, Tag.REMOVE_NOTIFICATION_FROM_LIST, Tag.SET_NICKNAME), 0x80),
+    **dict.fromkeys((Tag.ENABLE_PROFILE, Tag.DISABLE_PROFILE, Tag.DELETE_PROFILE, Tag.EUICC_MEMORY_RESET), 0x80),
+    **dict.fromkeys((Tag.LIST_NOTIFICATION, Tag.RETRIEVE_NOTIFICATIONS_LIST, Tag.GET_PROFILES_INFO), 0x81),
+    **dict.fromkeys((Tag.LOAD_CRL, Tag.CANCEL_SESSION), 0x81),
+}
+"""Functions that have undefinedError 127, and the tag under which their answer carries it."""
 
 _Function = Callable[[Tlv], bytes]
 
@@ -78,14 +87,14 @@ class Isdr:
             Tag.LIST_NOTIFICATION: self.notifications.list_notification,
             Tag.RETRIEVE_NOTIFICATIONS_LIST: self.notifications.retrieve,
             Tag.GET_PROFILES_INFO: manager.get_profiles_info,
-            Tag.LOAD_CRL: lambda request: encode(Tag.LOAD_CRL, der.integer(0x81, _LOAD_CRL_UNDEFINED_ERROR)),
             Tag.GET_EUICC_CONFIGURED_ADDRESSES: self._configured_addresses,
             Tag.GET_EID: manager.get_eid,
-            _LPAE_ACTIVATION: lambda request: encode(_LPAE_ACTIVATION, der.integer(0x80, _NOT_SUPPORTED)),
-            Tag.GET_RAT: lambda request: get_rat(),
+            Tag.LPAE_ACTIVATION: self._activate_lpae,
+            Tag.GET_RAT: lambda request: get_rat(personality),
         }
         self._writing: dict[int, _Function] = {
             Tag.PREPARE_DOWNLOAD: session.prepare_download,
+            Tag.LOAD_CRL: RevocationLists(self._euicc).load,
             Tag.SET_NICKNAME: manager.set_nickname,
             Tag.GET_EUICC_CHALLENGE: session.get_challenge,
             Tag.REMOVE_NOTIFICATION_FROM_LIST: self.notifications.remove_from_list,
@@ -128,7 +137,8 @@ class Isdr:
         self._load = None
         self._manager.reset()
         if self._euicc.nvm.powered:
-            bpp_loader.recover(self._euicc, self.notifications)
+            with suppress(MemoryFailure):
+                bpp_loader.recover(self._euicc, self.notifications)
         self._euicc.take_seconds()
 
     def process(self, command: Command, channel: int) -> Reply:
@@ -147,40 +157,68 @@ class Isdr:
             return Reply(sw=status.sw, seconds=self._euicc.take_seconds())
         except CodecError:
             return Reply(sw=0x6A80, seconds=self._euicc.take_seconds())
+        except MemoryFailure:
+            return Reply(sw=0x6581, seconds=self._euicc.take_seconds())
 
     # ------------------------------------------------------------------------------------------------ dispatch
 
     def _execute(self, data: bytes, channel: int) -> bytes:
-        tag = parse_header(data)[0]
+        loading = self._load is not None and self._load_channel == channel
+        try:
+            tag = parse_header(data)[0]
+        except CodecError:
+            if not loading:
+                raise
+            tag = 0
         if tag in SEGMENT_TAGS:
             return self._load_segment(tag, data, channel)
         function = self._reading.get(tag) or self._writing.get(tag)
         if function is None:
+            # In the middle of a load it was meant to be a segment: the load says what is wrong with it, by its result.
+            if loading:
+                return self._load_segment(tag, data, channel)
             raise StatusError(0x6A88)
         if tag in _ES10B:
             self._check_reset_needed()
         request = parse(data, "ES10 request")
         if tag in self._writing and tag != Tag.CANCEL_SESSION and self._load is not None:
             self._interrupt()
-        return function(request)
+        try:
+            return function(request)
+        except (CodecError, MemoryFailure):
+            # A data object of a known function that it can't make sense of, or whose effect the memory did not take:
+            # undefinedError where the function has it. What is no data object at all ends in 6A80 before this.
+            if tag not in _UNDEFINED_ERROR:
+                raise
+            return encode(tag, der.integer(_UNDEFINED_ERROR[tag], UNDEFINED))
 
     def _check_reset_needed(self) -> None:
         if self._euicc.personality.requires_reset_after_switch and self._manager.switched:
             raise StatusError(0x6985)
 
     def _load_segment(self, tag: int, data: bytes, channel: int) -> bytes:
-        """ES10b.LoadBoundProfilePackage (SGP.22 5.7.6): nothing until the result, 6985 for a segment out of place."""
+        """ES10b.LoadBoundProfilePackage (SGP.22 5.7.6): nothing until the result.
+
+        6985 for a segment out of place, 6A84 for the first one when there would be no memory for the result.
+        """
         self._check_reset_needed()
         if tag == Tag.LOAD_BOUND_PROFILE_PACKAGE:
             if self._load is not None:
                 self._interrupt()
             if self._session.prepared is None:
                 raise StatusError(0x6985)
+            if self._euicc.services.free_memory < RESULT_ROOM:
+                raise StatusError(0x6A84)
             self._load = BppLoader(self._euicc, self.notifications, self._session.prepared)
             self._load_channel = channel
         elif self._load is None or self._load_channel != channel:
             raise StatusError(0x6985)
-        result = self._load.feed(data)
+        try:
+            result = self._load.feed(data)
+        except MemoryFailure:
+            self._load = None
+            self._session.close()
+            raise
         if result is None:
             return b""
         self._load = None
@@ -188,10 +226,10 @@ class Isdr:
         return result
 
     def _interrupt(self) -> None:
-        if self._load is not None:
-            self._load.interrupt()
-            self._load = None
+        load, self._load = self._load, None
+        if load is not None:
             self._session.close()
+            load.interrupt()
 
     # ------------------------------------------------------------------------------------------------ ES10a and others
 
@@ -201,6 +239,13 @@ class Isdr:
             self._load.discard()
             self._load = None
         return response
+
+    def _activate_lpae(self, request: Tlv) -> bytes:
+        """LpaeActivation (SGP.22 5.7.1.2): ok 0 for an LPAe that the eUICC has, else notSupported 1."""
+        wanted = der.read_bits(request.get(0x80))
+        own = [LPAE_SUPPORT.index(name) for name in self._euicc.personality.lpae_support]
+        supported = wanted and all(option in own for option in wanted)
+        return encode(Tag.LPAE_ACTIVATION, der.integer(0x80, 0 if supported else _NOT_SUPPORTED))
 
     def _configured_addresses(self, request: Tlv) -> bytes:
         """ES10a.GetEuiccConfiguredAddresses (SGP.22 5.7.3)."""

@@ -19,9 +19,12 @@ from esim_drivers.sim.euicc import Euicc
 from esim_drivers.sim.profile_metadata import Event
 from esim_drivers.sim.registry import IsdP
 
+RESULT_ROOM = 1024
+"""Bytes that a ProfileInstallationResult takes at most: no download begins without them."""
 SEQUENCE_KEY = "euicc/sequence"
 _ROOT = "notification/"
 _METADATA = 0xBF2F
+_NO_RESULT_AVAILABLE = 1
 _INSTALLATION_RESULT = 0xBF37
 _INSTALLATION_DATA = 0xBF27
 
@@ -82,6 +85,15 @@ class Notifications:
         nvm.put(SEQUENCE_KEY, (number + 1).to_bytes(4, "big"))
         return raw
 
+    def has_room(self, *events: tuple[IsdP, Event]) -> bool:
+        """Tell whether the memory takes the notifications of these events; they share it with the profiles."""
+        needed = 0
+        for profile, event in events:
+            signing = self._euicc.signing(profile.issuer)
+            each = len(signing.euicc_certificate) + len(signing.eum_certificate) + RESULT_ROOM // 2
+            needed += each * len(profile.metadata.addresses(event))
+        return needed <= self._euicc.services.free_memory
+
     def add_event(self, profile: IsdP, event: Event) -> None:
         """Store an OtherSignedNotification for each address of the profile that wants to hear of the event."""
         signing = self._euicc.signing(profile.issuer)
@@ -121,7 +133,10 @@ class Notifications:
                 events = der.read_bits(choice)
             else:
                 raise CodecError("search criteria", expected="80 or 81", found=f"{choice.tag:X}")
-        return encode(Tag.RETRIEVE_NOTIFICATIONS_LIST, encode(0xA0, *(one.raw for one in self.select(number, events))))
+        found = self.select(number, events)
+        if not found and self._euicc.personality.empty_list_is_error:
+            return encode(Tag.RETRIEVE_NOTIFICATIONS_LIST, der.integer(0x81, _NO_RESULT_AVAILABLE))
+        return encode(Tag.RETRIEVE_NOTIFICATIONS_LIST, encode(0xA0, *(one.raw for one in found)))
 
     def remove_from_list(self, request: Tlv) -> bytes:
         """ES10b.RemoveNotificationFromList (SGP.22 5.7.11): ok 0, nothingToDelete 1."""

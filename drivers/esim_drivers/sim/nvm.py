@@ -16,6 +16,10 @@ class PowerLost(Exception):
     """The power vanished; the card is silent until it is powered on again."""
 
 
+class MemoryFailure(Exception):
+    """A write did not hold: the cells under the key are worn out. Nothing of it was written."""
+
+
 class Write(NamedTuple):
     """One entry of the journal. ``value`` None: the key was deleted."""
 
@@ -94,6 +98,8 @@ class Nvm:
         """All writes of this power cycle and the ones before it, oldest first (also rolled back ones)."""
         self.cut_before: int | None = None
         """Lose the power instead of making the write of this number (the first write ever is number 0)."""
+        self.worn: tuple[str, ...] = ()
+        """Beginnings of keys whose cells take no more writes: each of them raises MemoryFailure."""
 
     # ------------------------------------------------------------------------------------------------ reading
 
@@ -127,7 +133,10 @@ class Nvm:
     # ------------------------------------------------------------------------------------------------ writing
 
     def put(self, key: str, value: bytes) -> None:
-        """Write one value. Outside a transaction it is committed at once. Raises PowerLost at the cut."""
+        """Write one value. Outside a transaction it is committed at once.
+
+        Raises PowerLost at the cut, MemoryFailure where the cells are worn.
+        """
         self._write(key, bytes(value))
 
     def delete(self, key: str) -> None:
@@ -185,6 +194,8 @@ class Nvm:
             self.cut_before = None
             self.power_off()
             raise PowerLost
+        if self.worn and value is not None and key.startswith(self.worn):
+            raise MemoryFailure(key)
         self.journal.append(Write(self.writes, key, value, self._transaction))
         self._pending.note(key, value)
         if self._depth == 0:

@@ -25,6 +25,8 @@ _PUK_KEYS = (*range(1, 9), *range(129, 137))
 _DEFAULT_PIN_ATTRIBUTES, _DEFAULT_PIN_ATTEMPTS, _DEFAULT_PUK_ATTEMPTS = 7, 0x33, 0xAA
 _MILENAGE, _TUAK, _TEST_ALGORITHM = 1, 2, 3
 _SEQUENCE_NUMBERS, _SQN_LENGTH = 32, 6
+_HIGHEST_SEQ = bytes.fromhex("07FFFFFFFFFF")
+"""SEQ has 43 bits: SQN is it and an index of 5 bits (TS 33.102 C.3.2)."""
 
 
 class PeStatus(IntEnum):
@@ -144,6 +146,8 @@ def aka_parameter(value: Mapping[str, Any], context: Context) -> Writes:
     for part, allowed in zip((key, opc), sizes, strict=True):
         if len(part) not in allowed:
             raise Refused(PeStatus.BAD_VALUES, part)
+    if algorithm == _TUAK and content.get("numberOfKeccak", 1) < 1:
+        raise Refused(PeStatus.BAD_VALUES, key)
     parameters = encode(
         0xA1,
         encode(0x80, bytes((algorithm,))),
@@ -160,6 +164,10 @@ def aka_parameter(value: Mapping[str, Any], context: Context) -> Writes:
     numbers = numbers or [bytes(_SQN_LENGTH)] * _SEQUENCE_NUMBERS
     if len(numbers) != _SEQUENCE_NUMBERS or any(len(number) != _SQN_LENGTH for number in numbers):
         raise Refused(PeStatus.BAD_VALUES, numbers[0])
+    limits = [_bytes(value.get(name), b"") for name in ("sqnDelta", "sqnAgeLimit")]
+    for number in (*numbers, *limits):
+        if number > _HIGHEST_SEQ:
+            raise Refused(PeStatus.BAD_VALUES, number)
     rules = b"".join(
         encode(tag, _bytes(value.get(name), default))
         for tag, name, default in (

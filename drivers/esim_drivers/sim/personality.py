@@ -82,6 +82,8 @@ SERVICE_CAPABILITY: Mapping[str, str] = {
 """Member names of ServicesList (the profile header's mandatory services) and the capability that each one needs."""
 
 TRE_PROPERTIES = ("isDiscrete", "isIntegrated", "usesRemoteMemory")
+LPAE_SUPPORT = ("lpaeUsingCat", "lpaeUsingScws")
+"""Bit names of lpaeSupport (ISDRProprietaryApplicationTemplate) and of lpaeOption (LpaeActivation), in bit order."""
 RSP_CAPABILITIES = (
     "additionalProfile",
     "crlSupport",
@@ -97,8 +99,8 @@ _TEMPLATES = (
     *("3.2", "4.2", "5.2", "5.3", "9.2", "10.2", "11.2", "13.2", "13.3", "13.4"),
 )
 _CAPABILITIES = (
-    *("usimSupport", "isimSupport", "csimSupport", "akaMilenage", "akaCave", "akaTuak128", "akaTuak256"),
-    *("usimTestAlgorithm", "eapClient", "javacard", "multipleUsimSupport", "multipleIsimSupport", "berTlvFileSupport"),
+    *("usimSupport", "isimSupport", "csimSupport", "akaMilenage", "akaTuak128", "akaTuak256"),
+    *("usimTestAlgorithm", "javacard", "multipleUsimSupport", "multipleIsimSupport", "berTlvFileSupport"),
     *("dfLinkSupport", "getIdentity", "profile-a-x25519", "profile-b-p256"),
 )
 
@@ -114,6 +116,32 @@ def bit_string(names: Iterable[str], order: tuple[str, ...]) -> tuple[bytes, int
         value |= 1 << (count - 1 - bit)
     size = (count + 7) // 8
     return (value << (size * 8 - count)).to_bytes(size, "big"), count
+
+
+POLICY_RULES = ("pprUpdateControl", "ppr1", "ppr2")
+"""Bit names of PprIds (SGP.22), in bit order: ppr1 forbids to disable the profile, ppr2 to delete it."""
+ANY_OPERATOR = bytes.fromhex("EEEEEE")
+"""mccMnc in which each digit is the wildcard E."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """OperatorId as it stands in the Rules Authorisation Table; an empty group identifier stands for any."""
+
+    mcc_mnc: bytes = ANY_OPERATOR
+    """3 bytes as in EF.IMSI's coding of a PLMN; a digit E stands for any."""
+    gid1: bytes = b""
+    gid2: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorisationRule:
+    """ProfilePolicyAuthorisationRule (SGP.22 2.9.2): which policy rules profiles of which operators may carry."""
+
+    rules: tuple[str, ...]
+    """Names of POLICY_RULES."""
+    operators: tuple[Operator, ...] = (Operator(),)
+    consent_required: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +168,13 @@ class Personality:
     globalplatform_version: bytes = bytes.fromhex("020300")
     pp_version: bytes = bytes.fromhex("010000")
     uicc_capability: tuple[str, ...] = _CAPABILITIES
-    rsp_capability: tuple[str, ...] = ("additionalProfile", "testProfileSupport", "deviceInfoExtensibility")
+    rsp_capability: tuple[str, ...] = (
+        "additionalProfile",
+        "crlSupport",
+        "testProfileSupport",
+        "deviceInfoExtensibility",
+    )
+    """Without crlSupport every LoadCRL ends in undefinedError, without testProfileSupport no test profile comes in."""
     category: int = 2
     """euiccCategory: other 0, basic 1, medium 2, contactless 3."""
     sas_accreditation: str = "GI-BA-UP-0419"
@@ -149,6 +183,8 @@ class Personality:
     tre_properties: tuple[str, ...] = ("isDiscrete",)
     tre_product_reference: str = "esim-bench simulated TRE"
     removable: bool = True
+    lpae_support: tuple[str, ...] = ()
+    """Names of LPAE_SUPPORT: the LPAs of its own. They can be activated; their user interface is not simulated."""
     templates: tuple[str, ...] = tuple(f"{_TEMPLATE_ROOT}.{number}" for number in _TEMPLATES)
     """Object identifiers of the profile element templates that it can create files from."""
 
@@ -156,6 +192,16 @@ class Personality:
     nvm_size: int = 512 * 1024
     ram_size: int = 12 * 1024
     max_profiles: int = 16
+    worn_memory: tuple[str, ...] = ()
+    """Beginnings of NVM keys that take no more writes: an old card with a memory failure."""
+
+    # ------------------------------------------------------------------------------------------------- policy
+    rules_authorisation_table: tuple[AuthorisationRule, ...] = (AuthorisationRule(("ppr1", "ppr2")),)
+    """The RAT (SGP.22 2.9.2): as it stands, any operator may set PPR1 and PPR2, with the end user's consent."""
+    forbidden_policy_rules: tuple[str, ...] = ()
+    """forbiddenProfilePolicyRules of EUICCInfo2: rules that no profile may carry, whatever the RAT says."""
+    provisioning_downloads: bool = True
+    """Whether profiles of class provisioning may be downloaded; some makes have only those of the factory."""
 
     # ------------------------------------------------------------------------------------------------- manners
     raises_refresh: bool = True
@@ -164,8 +210,12 @@ class Personality:
     """The REFRESH mode after a switch (TS 102 223 6.4.7): 04 UICC Reset, 09 eUICC Profile State Change."""
     needs_terminal_profile: bool = True
     """Whether proactive commands are kept back until the terminal has sent TERMINAL PROFILE."""
+    poll_seconds: int = 0
+    """The interval that it asks for by POLL INTERVAL after TERMINAL PROFILE; 0: the terminal polls as it likes."""
     requires_reset_after_switch: bool = False
     """Whether ES10 answers 6985 from a switch until the next reset."""
+    empty_list_is_error: bool = False
+    """Whether RetrieveNotificationsList without a hit ends in noResultAvailable 1, as in early versions of SGP.22."""
 
     # ------------------------------------------------------------------------------------------------- speed
     reset_seconds: float = 0.040
@@ -196,10 +246,15 @@ class Personality:
             raise ConfigError("wrong protocol", where=self.name, expected="0 or 1", found=self.protocol)
         if not 1 <= self.channels <= 20:
             raise ConfigError("wrong number of channels", where=self.name, expected="1 to 20", found=self.channels)
+        if not 0 <= self.poll_seconds <= 255 * 60:
+            raise ConfigError("wrong polling interval", where=self.name, expected="0 to 15300", found=self.poll_seconds)
         for names, order in (
             (self.uicc_capability, UICC_CAPABILITIES),
             (self.tre_properties, TRE_PROPERTIES),
             (self.rsp_capability, RSP_CAPABILITIES),
+            (self.forbidden_policy_rules, POLICY_RULES),
+            (self.lpae_support, LPAE_SUPPORT),
+            *((entry.rules, POLICY_RULES) for entry in self.rules_authorisation_table),
         ):
             for name in names:
                 if name not in order:
@@ -260,6 +315,7 @@ PERSONALITIES: Mapping[str, Personality] = {
             name="isim",
             summary="an eUICC inside a SoC: T=1, fast contacts, twenty channels",
             channels=20,
+            historical=bytes.fromhex("8031A073BE21174553494D42"),
             removable=False,
             tre_properties=("isIntegrated",),
             nvm_size=768 * 1024,
@@ -276,6 +332,16 @@ PERSONALITIES: Mapping[str, Personality] = {
             name="reset-needed",
             summary="answers 6985 to ES10 from a switch until the next reset",
             requires_reset_after_switch=True,
+        ),
+        replace(STANDARD, name="polling", summary="asks the terminal to poll every ten seconds", poll_seconds=10),
+        replace(
+            STANDARD,
+            name="sparse",
+            summary="what it must and no more: no CRLs, no test or provisioning downloads, no policy rules",
+            rsp_capability=("additionalProfile",),
+            rules_authorisation_table=(),
+            provisioning_downloads=False,
+            empty_list_is_error=True,
         ),
         replace(STANDARD, name="small", summary="runs out of memory: 48 KiB, T=0", protocol=0, nvm_size=48 * 1024),
     )

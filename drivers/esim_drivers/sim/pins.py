@@ -15,9 +15,13 @@ from esim_drivers.sim.filesystem import Node, Path, isdp_prefix, path_text
 from esim_drivers.sim.nvm import Nvm
 
 PIN_LENGTH = 8
-ENABLED = 0x01
-"""Bit of pinAttributes: the PIN is enabled (SAIP 8.4)."""
+ENABLED, CHANGEABLE, SWITCHABLE = 0x01, 0x02, 0x04
+"""Bits of pinAttributes: the PIN is enabled; it may be changed; it may be disabled and enabled (SAIP 8.4)."""
+REPLACED = 0x80
+"""Bit that only the card sets: the PIN is disabled, and the universal PIN stands in for it (TS 102 221 9.5.1)."""
+UNIVERSAL_PIN = 0x11
 _LOCAL = 0x80
+_APPLICATION_PINS = range(0x01, 0x09)
 
 OK = 0x9000
 WRONG_LENGTH = 0x6700
@@ -92,15 +96,39 @@ class Pins:
         key = self._find(reference, directory)
         if key is None:
             return False
-        return key in self._verified or not self._load(key).enabled
+        if key in self._verified:
+            return True
+        pin = self._load(key)
+        if not pin.enabled and pin.attributes & REPLACED and reference != UNIVERSAL_PIN:
+            return self.satisfied(UNIVERSAL_PIN, directory)
+        return not pin.enabled
+
+    def application_satisfied(self, adf: Node) -> bool:
+        """Tell whether the user of an application is verified: by the PIN that its PIN status names (TS 31.102 6.4).
+
+        An application without a PIN needs no verification.
+        """
+        reference = next((one for one in adf.header.pins if one in _APPLICATION_PINS), _APPLICATION_PINS[0])
+        return self._find(reference, adf) is None or self.satisfied(reference, adf)
+
+    def forget(self, references: bytes, directory: Node) -> None:
+        """End the verification of an application's PINs, but not of the universal one (TS 102 221 8.5.1.4)."""
+        for reference in references:
+            key = self._find(reference, directory) if reference != UNIVERSAL_PIN else None
+            if key is not None:
+                self._verified.pop(key, None)
 
     def states(self, references: bytes, directory: Node) -> list[PinState]:
         """Return the state of a directory's key references, for its FCP. A reference without PIN shows as disabled."""
         found = []
+        replaced = False
         for reference in references:
             key = self._find(reference, directory)
-            found.append(PinState(reference, key is not None and self._load(key).enabled))
-        return found
+            pin = self._load(key) if key is not None else None
+            replaced = replaced or (pin is not None and bool(pin.attributes & REPLACED))
+            found.append(PinState(reference, pin is not None and pin.enabled))
+        usage = 0x08 if replaced else 0x00
+        return [replace(one, usage=usage) if one.reference == UNIVERSAL_PIN else one for one in found]
 
     # ------------------------------------------------------------------------------------------------- commands
 
@@ -132,13 +160,17 @@ class Pins:
             return BLOCKED
         if not pin.enabled:
             return DISABLED
+        if not pin.attributes & CHANGEABLE:
+            return NOT_NOW
         sw = self._try(key, pin, data[:PIN_LENGTH])
         if sw == OK:
             self._nvm.put(key, replace(self._load(key), value=data[PIN_LENGTH:]).encode())
         return sw
 
-    def set_enabled(self, reference: int, directory: Node, data: bytes, enabled: bool) -> int:
-        """ENABLE or DISABLE PIN."""
+    def set_enabled(
+        self, reference: int, directory: Node, data: bytes, enabled: bool, replacement: int | None = None
+    ) -> int:
+        """ENABLE or DISABLE PIN; ``replacement``: the key reference that stands in for a disabled one."""
         key = self._find(reference, directory)
         if key is None:
             return NOT_FOUND
@@ -147,11 +179,19 @@ class Pins:
         pin = self._load(key)
         if pin.left == 0:
             return BLOCKED
-        if pin.enabled == enabled:
+        if pin.enabled == enabled or not pin.attributes & SWITCHABLE:
             return NOT_NOW
+        if replacement is not None:
+            # Only the universal PIN stands in, and only while it is itself enabled (TS 102 221 9.5.1).
+            other = self._find(replacement, directory) if replacement == UNIVERSAL_PIN != reference else None
+            if other is None:
+                return NOT_FOUND
+            if not self._load(other).enabled:
+                return NOT_NOW
         sw = self._try(key, pin, data)
         if sw == OK:
-            attributes = pin.attributes | ENABLED if enabled else pin.attributes & ~ENABLED
+            attributes = pin.attributes & ~(ENABLED | REPLACED)
+            attributes |= ENABLED if enabled else REPLACED if replacement is not None else 0
             self._nvm.put(key, replace(self._load(key), attributes=attributes).encode())
         return sw
 
@@ -173,7 +213,8 @@ class Pins:
             return 0x63C0 | puk.left
         sw = self._try(puk_key(self._isdp_aid, pin.puk), puk, data[:PIN_LENGTH])
         if sw == OK:
-            fresh = replace(pin, value=data[PIN_LENGTH:], left=pin.attempts, attributes=pin.attributes | ENABLED)
+            attributes = pin.attributes & ~REPLACED | ENABLED
+            fresh = replace(pin, value=data[PIN_LENGTH:], left=pin.attempts, attributes=attributes)
             self._nvm.put(key, fresh.encode())
             self._verified[key] = True
         return sw

@@ -22,6 +22,7 @@ WRONG_PROFILE_REENABLING = 4
 CAT_BUSY = 5
 UNDEFINED = 127
 
+_MAX_NICKNAME = 64
 _AID = 0x4F
 _STATE = 0x9F70
 _NICKNAME = 0x90
@@ -67,19 +68,23 @@ class ProfileManager:
         return encode(Tag.GET_EID, encode(0x5A, self._euicc.identity.eid))
 
     def get_profiles_info(self, request: Tlv) -> bytes:
-        """ES10c.GetProfilesInfo (SGP.22 5.7.15): incorrectInputValues 1 for criteria or a tag list that are none."""
+        """ES10c.GetProfilesInfo (SGP.22 5.7.15): incorrectInputValues 1 for criteria or a tag list that are none.
+
+        Raises CodecError for a body that is no TLV.
+        """
+        criteria = request.find(0xA0)
+        choices = criteria.children() if criteria is not None else None
         try:
-            wanted = self._search(request.find(0xA0))
+            wanted = self._search(choices)
             tags = _tag_list(request.find(_TAG_LIST))
         except CodecError:
             return encode(Tag.GET_PROFILES_INFO, der.integer(0x81, 1))
         return encode(Tag.GET_PROFILES_INFO, encode(0xA0, *(_profile_info(profile, tags) for profile in wanted)))
 
-    def _search(self, criteria: Tlv | None) -> list[IsdP]:
+    def _search(self, choices: list[Tlv] | None) -> list[IsdP]:
         profiles = self._registry.profiles()
-        if criteria is None:
+        if choices is None:
             return profiles
-        choices = criteria.children()
         if len(choices) != 1:
             raise CodecError("search criteria", expected="one of 4F, 5A, 95", found=f"{len(choices)} members")
         choice = choices[0]
@@ -105,24 +110,30 @@ class ProfileManager:
         if profile.enabled:
             return WRONG_STATE
         current = self._registry.enabled()
-        if current is not None and PolicyRule.PPR1_NO_DISABLE in current.metadata.policy_rules:
+        if not self._may_give_way(current, profile):
             return DISALLOWED_BY_POLICY
         if current is not None and not self._may_follow(current, profile):
             return WRONG_PROFILE_REENABLING
         if refresh and self._euicc.services.cat_busy:
             return CAT_BUSY
+        events = [(profile, Event.ENABLE)]
+        if current is not None:
+            events.insert(0, (current, Event.DISABLE))
+        if not self._notifications.has_room(*events):
+            return UNDEFINED
         nvm = self._euicc.nvm
         with nvm.transaction():
             self._remember_before_test(current, profile)
             self._registry.set_enabled(profile.aid)
-            if current is not None:
-                self._notifications.add_event(current, Event.DISABLE)
-            self._notifications.add_event(profile, Event.ENABLE)
+            self._notify(events)
         self._show(profile.aid, refresh)
         return OK
 
     def disable(self, request: Tlv) -> bytes:
-        """ES10c.DisableProfile (SGP.22 5.7.17). Raises CodecError for a request that is not one."""
+        """ES10c.DisableProfile (SGP.22 5.7.17). Raises CodecError for a request that is not one.
+
+        After a test profile, the operational profile that was enabled before it is enabled again.
+        """
         profile, refresh = self._target(request)
         code = self._disable(profile, refresh)
         return encode(Tag.DISABLE_PROFILE, der.integer(0x80, code))
@@ -136,14 +147,37 @@ class ProfileManager:
             return DISALLOWED_BY_POLICY
         if refresh and self._euicc.services.cat_busy:
             return CAT_BUSY
+        following = self._before_test() if profile.metadata.profile_class is ProfileClass.TEST else None
+        events = [(profile, Event.DISABLE)]
+        if following is not None:
+            events.append((following, Event.ENABLE))
+        if not self._notifications.has_room(*events):
+            return UNDEFINED
+        aid = following.aid if following is not None else None
         with self._euicc.nvm.transaction():
-            self._registry.set_enabled(None)
-            self._notifications.add_event(profile, Event.DISABLE)
-        self._show(None, refresh)
+            self._registry.set_enabled(aid)
+            self._euicc.nvm.delete(BEFORE_TEST_KEY)
+            self._notify(events)
+        self._show(aid, refresh)
         return OK
 
+    def _notify(self, events: list[tuple[IsdP, Event]]) -> None:
+        for profile, event in events:
+            self._notifications.add_event(profile, event)
+
+    def _before_test(self) -> IsdP | None:
+        """Return the operational profile that was enabled before the running test profile, if it is still there."""
+        aid = self._euicc.nvm.get(BEFORE_TEST_KEY)
+        return self._registry.find(aid=aid) if aid is not None else None
+
+    def _may_give_way(self, current: IsdP | None, profile: IsdP) -> bool:
+        """PPR1 holds against other profiles, but not against a test profile: that one gives the place back."""
+        if current is None or PolicyRule.PPR1_NO_DISABLE not in current.metadata.policy_rules:
+            return True
+        return profile.metadata.profile_class is ProfileClass.TEST
+
     def _may_follow(self, current: IsdP, profile: IsdP) -> bool:
-        """After a test profile only the operational profile from before it, or another test profile, may follow."""
+        """After a test profile only the operational one from before it, or another test profile, may follow."""
         tests = [one.metadata.profile_class is ProfileClass.TEST for one in (current, profile)]
         before = self._euicc.nvm.get(BEFORE_TEST_KEY)
         return not tests[0] or tests[1] or before in (None, profile.aid)
@@ -217,8 +251,14 @@ class ProfileManager:
         loses_files = any(one.enabled or one.aid == self._shown for one in doomed)
         if loses_files and self._euicc.services.cat_busy:
             return CAT_BUSY
+        kept = self._before_test() if any(one.enabled for one in doomed) else None
         with nvm.transaction():
             self._remove(doomed)
+            if kept is not None and kept not in doomed:
+                # The test profile is gone that stood in for it.
+                self._registry.set_enabled(kept.aid)
+                self._notifications.add_event(kept, Event.ENABLE)
+                nvm.delete(BEFORE_TEST_KEY)
             if clears_address:
                 nvm.delete(DEFAULT_ADDRESS_KEY)
         if loses_files:
@@ -231,7 +271,7 @@ class ProfileManager:
     # ------------------------------------------------------------------------------------------------ names
 
     def set_nickname(self, request: Tlv) -> bytes:
-        """ES10c.SetNickname (SGP.22 5.7.21): undefinedError for a text that is too long or not UTF-8."""
+        """ES10c.SetNickname (SGP.22 5.7.21). Raises CodecError for a text of more than 64 bytes or not in UTF-8."""
         iccid = der.exactly(request.get(profile_metadata.ICCID), 10)
         nickname = request.get(_NICKNAME)
         profile = self._registry.find(iccid=iccid)
@@ -239,10 +279,9 @@ class ProfileManager:
         if profile is None:
             code = NOT_FOUND
         else:
-            try:
-                self._registry.set_nickname(profile.aid, der.read_text(nickname, 64))
-            except CodecError:
-                code = UNDEFINED
+            if len(nickname.value) > _MAX_NICKNAME:
+                raise CodecError("nickname", expected=f"at most {_MAX_NICKNAME} bytes", found=len(nickname.value))
+            self._registry.set_nickname(profile.aid, der.read_text(nickname, _MAX_NICKNAME))
         return encode(Tag.SET_NICKNAME, der.integer(0x80, code))
 
     # ------------------------------------------------------------------------------------------------ requests

@@ -8,6 +8,7 @@ from enum import IntEnum
 from esim_bench.codec.tlv import Tlv, encode, parse
 from esim_bench.errors import CodecError
 from esim_drivers.sim import der
+from esim_drivers.sim.personality import Operator
 
 STORE_METADATA = 0xBF25
 ICCID = 0x5A
@@ -58,8 +59,8 @@ class ProfileMetadata:
     """10 bytes as in EF.ICCID."""
     profile_class: ProfileClass
     policy_rules: tuple[int, ...]
-    owner: bytes | None
-    """mccMnc of the profile owner, 3 bytes."""
+    owner: Operator | None
+    """The profile owner's mccMnc (3 bytes) and group identifiers (empty: none)."""
     notifications: tuple[tuple[tuple[int, ...], str], ...]
     """notificationConfigurationInfo: (event bits, address)."""
     members: dict[int, bytes]
@@ -99,7 +100,9 @@ class ProfileMetadata:
                 raise CodecError("profile class", expected="0, 1 or 2", found=found[CLASS].value.hex()) from exc
         owner = None
         if OWNER in found:
-            owner = der.exactly(found[OWNER].get(0x80), 3)
+            gids = [found[OWNER].find(tag) for tag in (0x81, 0x82)]
+            groups = [gid.value if gid is not None else b"" for gid in gids]
+            owner = Operator(der.exactly(found[OWNER].get(0x80), 3), *groups)
         return cls(
             raw=encode(STORE_METADATA, *(child.raw for child in stored)),
             iccid=iccid,

@@ -13,16 +13,19 @@ from enum import IntEnum
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from esim_bench.codec.es10 import Tag
+from esim_bench.codec.es10 import CANCEL_REASONS, Tag
 from esim_bench.codec.tlv import Tlv, encode
 from esim_bench.crypto.certificates import Certificate, CertificateError, Role, check_issued, check_server
+from esim_bench.crypto.ecdsa import verify_der
 from esim_bench.crypto.identity import CiKey, SigningIdentity
 from esim_bench.crypto.keys import Curve, PrivateKey, curve_of, generate, point
 from esim_bench.crypto.randomness import Randomness
 from esim_bench.errors import BenchError, CodecError, CryptoError
 from esim_drivers.sim import der
+from esim_drivers.sim.crl import RevocationLists
 from esim_drivers.sim.euicc import SIGNATURE, Euicc
 from esim_drivers.sim.euicc_info import euicc_info2
+from esim_drivers.sim.nvm import MemoryFailure
 
 SESSION_KEY = "euicc/session"
 _OTPK_ROOT = "euicc/otpk/"
@@ -96,6 +99,7 @@ class RspSession:
 
     def __init__(self, euicc: Euicc) -> None:
         self._euicc = euicc
+        self._revocations = RevocationLists(euicc)
         self._number = 0
         self._challenge: bytes | None = None
         self.authenticated: Authenticated | None = None
@@ -119,11 +123,20 @@ class RspSession:
     def authenticate_server(self, request: Tlv) -> bytes:
         """ES10b.AuthenticateServer (SGP.22 5.7.13). Raises CodecError for a request that is not one.
 
-        A failure ends the session; without a session nothing changes.
+        A failure ends the session; without a session nothing changes, nor does it where a transaction has members
+        that it can't make sense of (undefinedError).
         """
         signed1, signature, ci_key_id, certificate, context = _ordered(request, 0x30, SIGNATURE, 0x04, 0x30, 0xA0)
         transaction = signed1.get(0x80)
         _check_transaction(transaction)
+        try:
+            return self._authenticate(transaction, signed1, signature, ci_key_id, certificate, context)
+        except CodecError:
+            return _undefined(Tag.AUTHENTICATE_SERVER, transaction)
+
+    def _authenticate(
+        self, transaction: Tlv, signed1: Tlv, signature: Tlv, ci_key_id: Tlv, certificate: Tlv, context: Tlv
+    ) -> bytes:
         challenge = der.exactly(signed1.get(0x81), _CHALLENGE_LENGTH)
         address = signed1.get(0x83)
         server_challenge = signed1.get(0x84)
@@ -154,15 +167,25 @@ class RspSession:
         )
 
     def prepare_download(self, request: Tlv) -> bytes:
-        """ES10b.PrepareDownload (SGP.22 5.7.5). Raises CodecError for a request that is not one."""
+        """ES10b.PrepareDownload (SGP.22 5.7.5). Raises CodecError for a request that is not one.
+
+        undefinedError where a transaction has members that it can't make sense of, where a confirmation code is
+        missing, and where the memory did not take the one-time key.
+        """
         signed2, signature, *rest = _ordered(request, 0x30, SIGNATURE) + request.children()[2:]
+        transaction = signed2.get(0x80)
+        _check_transaction(transaction)
+        try:
+            return self._prepare(transaction, signed2, signature, rest)
+        except (CodecError, MemoryFailure):
+            return _undefined(Tag.PREPARE_DOWNLOAD, transaction)
+
+    def _prepare(self, transaction: Tlv, signed2: Tlv, signature: Tlv, rest: list[Tlv]) -> bytes:
         hash_cc = rest.pop(0) if rest and rest[0].tag == 0x04 else None
         if not rest or rest[0].tag != 0x30:
             raise CodecError("PrepareDownload", expected="30, 5F37, 04 (optional), 30")
         if hash_cc is not None:
             der.exactly(hash_cc, 32)
-        transaction = signed2.get(0x80)
-        _check_transaction(transaction)
         code_required = der.read_boolean(signed2.get(0x01))
         bound_key = signed2.find(_OTPK)
         try:
@@ -192,10 +215,15 @@ class RspSession:
         )
 
     def cancel(self, request: Tlv) -> bytes:
-        """ES10b.CancelSession (SGP.22 5.7.14): ends the session, with a signature for the SM-DP+."""
+        """ES10b.CancelSession (SGP.22 5.7.14): ends the session, with a signature for the SM-DP+.
+
+        Raises CodecError for a request that is not one, or has a reason that is none.
+        """
         transaction = request.get(0x80)
         _check_transaction(transaction)
         reason = der.read_integer(request.get(0x81))
+        if reason not in CANCEL_REASONS:
+            raise CodecError("reason to cancel", expected=f"one of {', '.join(map(str, CANCEL_REASONS))}", found=reason)
         server = self.authenticated
         if server is None or transaction.value != server.transaction_id:
             return encode(Tag.CANCEL_SESSION, der.integer(0x81, CANCEL_INVALID_TRANSACTION_ID))
@@ -209,19 +237,21 @@ class RspSession:
     def _check_dp_auth(self, ci_key_id: bytes, der_bytes: bytes) -> tuple[Certificate, CiKey]:
         if not self._euicc.can_sign_for(ci_key_id):
             raise _Refused(AuthenticateError.CI_PK_UNKNOWN)
-        certificate = _load(der_bytes, AuthenticateError.INVALID_CERTIFICATE, AuthenticateError.UNSUPPORTED_CURVE)
+        certificate = _load(der_bytes, AuthenticateError.INVALID_CERTIFICATE)
         issuer = self._euicc.trusted(certificate.authority_key_id)
         # An SM-DS authenticates by the same function, with a role of its own.
         role = Role.DS_AUTH if certificate.role is Role.DS_AUTH else Role.DP_AUTH
         if issuer is None:
             raise _Refused(AuthenticateError.INVALID_CERTIFICATE)
+        _check_curve(certificate, issuer, AuthenticateError.INVALID_CERTIFICATE, AuthenticateError.UNSUPPORTED_CURVE)
         if not self._holds(certificate, issuer, role):
             nameless = certificate.oid is None and _issued(certificate, issuer, role)
             raise _Refused(AuthenticateError.INVALID_OID if nameless else AuthenticateError.INVALID_CERTIFICATE)
         return certificate, issuer
 
     def _check_dp_pb(self, server: Authenticated, der_bytes: bytes) -> Certificate:
-        certificate = _load(der_bytes, DownloadError.INVALID_CERTIFICATE, DownloadError.UNSUPPORTED_CURVE)
+        certificate = _load(der_bytes, DownloadError.INVALID_CERTIFICATE)
+        _check_curve(certificate, server.issuer, DownloadError.INVALID_CERTIFICATE, DownloadError.UNSUPPORTED_CURVE)
         same_server = server.role is Role.DP_AUTH and certificate.oid == server.smdp_oid
         if not (same_server and self._holds(certificate, server.issuer, Role.DP_PB)):
             raise _Refused(DownloadError.INVALID_CERTIFICATE)
@@ -233,7 +263,8 @@ class RspSession:
             check_server(certificate, issuer, role, self._euicc.identity.now_ns)
         except CertificateError:
             return False
-        return True
+        # Last, since only now its serial number is what the CI gave it.
+        return not self._revocations.revoked(certificate)
 
     def _check_signature(self, certificate: Certificate, signature: Tlv, data: bytes, code: int) -> None:
         try:
@@ -271,16 +302,23 @@ def _stored_key(stored: bytes) -> PrivateKey:
     return ec.derive_private_key(int.from_bytes(stored[1:], "big"), _CURVES[stored[0]].implementation)
 
 
-def _load(data: bytes, invalid: int, unsupported: int) -> Certificate:
+def _load(data: bytes, invalid: int) -> Certificate:
     try:
-        certificate = Certificate.load(data)
+        return Certificate.load(data)
     except BenchError as exc:
         raise _Refused(invalid) from exc
+
+
+def _check_curve(certificate: Certificate, issuer: CiKey, invalid: int, unsupported: int) -> None:
+    """A curve that RSP does not use has a code of its own, where it is the CI that says so and not a changed byte."""
     try:
         curve_of(certificate.public_key)
     except CryptoError as exc:
+        try:
+            verify_der(issuer.public_key, certificate.signature, certificate.tbs)
+        except CryptoError:
+            raise _Refused(invalid) from exc
         raise _Refused(unsupported) from exc
-    return certificate
 
 
 def _issued(certificate: Certificate, issuer: CiKey, role: Role) -> bool:
@@ -299,6 +337,10 @@ def _ordered(request: Tlv, *tags: int) -> list[Tlv]:
         shown = [" ".join(f"{tag:X}" for tag in some) for some in (tags, found)]
         raise CodecError(f"members of {request.tag:X}", expected=shown[0], found=shown[1])
     return members
+
+
+def _undefined(function: Tag, transaction: Tlv) -> bytes:
+    return encode(function, encode(0xA1, transaction.raw, der.integer(0x02, AuthenticateError.UNDEFINED)))
 
 
 def _check_transaction(transaction: Tlv) -> None:

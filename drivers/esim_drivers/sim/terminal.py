@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from esim_bench.codec import tlv
+from esim_bench.codec import comprehension, tlv
 from esim_bench.codec.apdu import Command
 from esim_bench.errors import CodecError
 
@@ -25,6 +25,9 @@ _READ_RECORD_1 = bytes.fromhex("00B2010400")
 _REFRESH = 0x01
 _SWITCHES = (0x04, 0x09)
 """REFRESH modes after which the card starts anew: UICC Reset, eUICC Profile State Change (TS 102 223 8.6)."""
+_POLL_INTERVAL, _DURATION = 0x03, 0x04
+_PERFORMED = (*range(0x01, 0x06), 0x21, 0x25)
+"""What a modem without a user performs: REFRESH to SET UP EVENT LIST; texts and menus, which nobody sees."""
 _MOST_COMMANDS = 20
 
 
@@ -137,17 +140,24 @@ class Terminal:
             if not _good(fetched):
                 break
             try:
-                details = next(
-                    (item.value for item in tlv.parse(command).children() if item.tag & 0x7F == 0x01), b"\0\0\0"
-                )
+                members = comprehension.first(tlv.parse(command).value, "of a proactive command")
             except CodecError:
                 break
+            details = members.get(0x01, b"\0\0\0")
             if len(details) == 3 and details[1] == _REFRESH and details[2] in _SWITCHES:
                 refresh = True
-            # Performed, from terminal to UICC: what a modem answers to everything that it need not show (8.12).
-            answer = tlv.encode(0x81, details) + bytes.fromhex("82028281830100")
+            answer = tlv.encode(0x81, details) + _answer(details, members.get(_DURATION, b""))
             sw = self.exchange(bytes(Command(0x80, 0x14, 0x00, 0x00, answer)))[1]
         return refresh
+
+
+def _answer(details: bytes, duration: bytes) -> bytes:
+    """Return what follows the details in TERMINAL RESPONSE: from terminal to UICC, and the result (TS 102 223 8.12)."""
+    if len(details) != 3 or details[1] not in _PERFORMED:
+        return bytes.fromhex("82028281830130")  # beyond the terminal's capabilities
+    # POLL INTERVAL is answered with the interval that the terminal keeps: what the card asked for.
+    kept = tlv.encode(0x84, duration) if details[1] == _POLL_INTERVAL and duration else b""
+    return bytes.fromhex("82028281830100") + kept
 
 
 def _good(sw: int) -> bool:

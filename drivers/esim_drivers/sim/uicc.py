@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from esim_bench.codec import tlv
 from esim_bench.codec.apdu import Command, channel_of, strip_channel
+from esim_bench.crypto.randomness import SeededRandomness
 from esim_bench.errors import BenchError, CodecError
 from esim_drivers.sim.application import Application, Reply
+from esim_drivers.sim.authenticate import AUTHENTICATE, Authenticator
 from esim_drivers.sim.cat import Toolkit
 from esim_drivers.sim.channel import Channel
 from esim_drivers.sim.fcp import CURRENT_ADF, MF, fcp
-from esim_drivers.sim.file_commands import FILE_INSTRUCTIONS, FileCommands
+from esim_drivers.sim.file_commands import FILE_INSTRUCTIONS, PROPRIETARY_FILE_INSTRUCTIONS, FileCommands
 from esim_drivers.sim.filesystem import FileSystem, Node
+from esim_drivers.sim.get_identity import GET_IDENTITY, Identity
 from esim_drivers.sim.nvm import Nvm
 from esim_drivers.sim.personality import Personality
 from esim_drivers.sim.pins import Pins
@@ -26,8 +30,8 @@ log = logging.getLogger(__name__)
 _SELECT, _STATUS, _MANAGE_CHANNEL = 0xA4, 0xF2, 0x70
 _TERMINAL_CAPABILITY, _TERMINAL_PROFILE, _FETCH, _TERMINAL_RESPONSE, _ENVELOPE = 0xAA, 0x10, 0x12, 0x14, 0xC2
 _TOOLKIT = (_TERMINAL_PROFILE, _FETCH, _TERMINAL_RESPONSE, _ENVELOPE)
-_INTERINDUSTRY = (_SELECT, _MANAGE_CHANNEL, *FILE_INSTRUCTIONS)
-_PROPRIETARY = (_STATUS, _TERMINAL_CAPABILITY, *_TOOLKIT)
+_INTERINDUSTRY = (_SELECT, _MANAGE_CHANNEL, AUTHENTICATE, *FILE_INSTRUCTIONS)
+_PROPRIETARY = (_STATUS, _TERMINAL_CAPABILITY, GET_IDENTITY, *_TOOLKIT, *PROPRIETARY_FILE_INSTRUCTIONS)
 
 _BY_FID, _CHILD_DF, _PARENT, _BY_AID, _FROM_MF, _FROM_DF = 0x00, 0x01, 0x03, 0x04, 0x08, 0x09
 _FCI, _FCP, _NO_DATA = 0x00, 0x04, 0x0C
@@ -54,6 +58,9 @@ class Uicc:
         self.terminal_capability: bytes | None = None
         """What the terminal sent as TERMINAL CAPABILITY since the last reset: the value of A9."""
         self._commands = FileCommands(self.files, self.pins)
+        self._authenticator = Authenticator(nvm, self.files, self.pins)
+        self.identity = Identity(self.files, self.pins, personality, SeededRandomness("uicc"))
+        """SUCI calculation; its randomness is replaced by the card's own."""
         self.channels: dict[int, Channel] = {}
 
     # ------------------------------------------------------------------------------------------------- life
@@ -121,9 +128,15 @@ class Uicc:
         if proprietary:
             if command.ins == _STATUS:
                 return WRONG_P1P2
+            if command.ins == GET_IDENTITY:
+                return self.identity.process(command, channel)
+            if command.ins in PROPRIETARY_FILE_INSTRUCTIONS:
+                return self._commands.process(command, channel) or Reply(sw=0x6D00)
             return Reply(sw=0x6E00 if command.ins in _INTERINDUSTRY else 0x6D00)
         if command.ins in _PROPRIETARY:
             return Reply(sw=0x6E00)
+        if command.ins == AUTHENTICATE:
+            return self._authenticator.process(command, channel)
         return self._commands.process(command, channel) or Reply(sw=0x6D00)
 
     def _process(self, application: Application, command: Command, channel: Channel) -> Reply:
@@ -264,6 +277,8 @@ class Uicc:
         if found is not channel.adf and found is not channel.application:
             return Reply(sw=0x6985)
         self._leave_application(channel)
+        if isinstance(found, Node) and all(one is channel or one.adf is not found for one in self.channels.values()):
+            self.pins.forget(found.header.pins, found)
         channel.start(self.files.mf)
         return Reply()
 
@@ -273,11 +288,14 @@ class Uicc:
             application.deselect(channel.number)
 
     def _describe(self, node: Node, returned: int) -> Reply:
-        if returned == _NO_DATA:
-            return Reply()
         header = node.header
+        if not header.is_df and header.life_cycle != node.content_node.header.life_cycle:
+            header = replace(header, life_cycle=node.content_node.header.life_cycle)
+        sw = _selected(header.life_cycle)
+        if returned == _NO_DATA:
+            return Reply(sw=sw)
         pins = self.pins.states(header.pins, node) if header.pins else ()
-        return Reply(fcp(header, pins=pins, free_memory=self.free_memory, fci=returned == _FCI))
+        return Reply(fcp(header, pins=pins, free_memory=self.free_memory, fci=returned == _FCI), sw)
 
     # ------------------------------------------------------------------------------------------------- STATUS
 
@@ -325,6 +343,8 @@ class Uicc:
                 if not command.data:
                     return WRONG_LENGTH
                 self.toolkit.terminal_profile = command.data
+                if self._personality.poll_seconds:
+                    self.toolkit.ask_for_polling(self._personality.poll_seconds)
                 return Reply()
             case 0x12:
                 if command.data:
@@ -335,8 +355,7 @@ class Uicc:
             case 0x14:
                 return Reply(sw=self.toolkit.respond(command.data))
             case _:
-                # No application of these profiles has registered for any event.
-                return Reply(sw=0x6A81)
+                return Reply(sw=self.toolkit.envelope(command.data)) if command.data else WRONG_LENGTH
 
     @property
     def announced(self) -> int:
@@ -344,6 +363,13 @@ class Uicc:
         if self._personality.needs_terminal_profile and self.toolkit.terminal_profile is None:
             return 0
         return self.toolkit.announced
+
+
+def _selected(life_cycle: int) -> int:
+    """Return the status word of a selection (TS 102 221 10.2.1.2): 6285 terminated, 6283 deactivated."""
+    if life_cycle & 0x0C == 0x0C:
+        return 0x6285
+    return 0x6283 if life_cycle & 0x05 == 0x04 else 0x9000
 
 
 def _is_uicc_select(command: Command) -> bool:

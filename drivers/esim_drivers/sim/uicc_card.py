@@ -9,7 +9,7 @@ from esim_bench.codec.atr import build_atr
 from esim_bench.errors import BenchError, CodecError
 from esim_drivers.sim.application import Application, Reply
 from esim_drivers.sim.cat import REFRESH
-from esim_drivers.sim.nvm import Nvm, PowerLost
+from esim_drivers.sim.nvm import MemoryFailure, Nvm, PowerLost
 from esim_drivers.sim.personality import Personality
 from esim_drivers.sim.transport import Transport
 from esim_drivers.sim.uicc import Uicc
@@ -24,6 +24,7 @@ class UiccCard:
     def __init__(self, personality: Personality, nvm: Nvm | None = None) -> None:
         self._personality = personality
         self._nvm = nvm if nvm is not None else Nvm()
+        self._nvm.worn = personality.worn_memory
         self.uicc = Uicc(self._nvm, personality)
         self._transport = Transport(personality.protocol)
         self._powered = False
@@ -124,6 +125,8 @@ class UiccCard:
     def _execute(self, command: Command) -> Reply:
         try:
             return self.uicc.execute(command)
+        except MemoryFailure:
+            return Reply(sw=0x6581)
         except BenchError:
             # Memory that does not hold what it should; a card says no more than this.
             return Reply(sw=0x6F00)

@@ -60,6 +60,7 @@ class FakeInstaller:
         self._nvm = nvm
         self._root = f"isdp/{isdp_aid.hex().upper()}/"
         self._count = 0
+        self.skipped: list[tuple[int, int | None]] = []
 
     def element(self, pe: bytes) -> None:
         tlv = parse(pe)

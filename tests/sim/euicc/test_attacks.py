@@ -145,21 +145,44 @@ def test_segments_that_do_not_come_as_they_were_sent(kit, lpa, card, name, chang
     assert untouched(card)
 
 
-def test_a_chain_that_is_no_tlv_does_not_disturb_a_load(kit, lpa, card):
+NOISE = ("86800000", "8685", "86", "1F", "DF8181818101")
+
+
+@pytest.mark.parametrize("noise", NOISE)
+def test_a_chain_that_is_no_tlv_ends_a_load(kit, lpa, card, noise):
     segments = lpa.bpp(kit.package(1, elements=6), kit.metadata(1))
     for segment in segments[:ELEMENTS]:
         card.chain(segment)
-    for noise in ("86800000", "8685", "86", "1F", "DF8181818101"):
-        assert card.chain(bytes.fromhex(noise)) == (b"", 0x6A80)
+    assert reason_of(card.es10(noise)) == (5, 7)
+    assert card.chain(segments[ELEMENTS])[1] == 0x6985
+    assert untouched(card)
+
+
+def test_a_chain_that_is_no_tlv_on_another_channel_does_not_disturb_a_load(kit, lpa, card):
+    segments = lpa.bpp(kit.package(1, elements=6), kit.metadata(1))
+    for segment in segments[:ELEMENTS]:
+        card.chain(segment)
+    for noise in NOISE:
+        assert card.chain(bytes.fromhex(noise), channel=2) == (b"", 0x6A80)
     assert lpa.load(segments[ELEMENTS:]).find(0xBF27, 0xA2, 0xA0) is not None
 
 
-def test_a_second_initialisation_or_package_in_mid_load(kit, lpa, card):
+def test_a_second_initialisation_in_mid_load(kit, lpa, card):
     segments = lpa.bpp(kit.package(1, elements=6), kit.metadata(1))
     for segment in segments[: ELEMENTS + 1]:
         assert card.chain(segment) == (b"", 0x9000)
     initialise = segments[0][segments[0].index(b"\xbf\x23") :]
-    assert card.chain(initialise)[1] == 0x6A88
+    assert reason_of(card.es10(initialise)) == (5, 7)
+    # That ended the load and with it the session: there is nothing to start a new one with.
+    assert card.chain(segments[0])[1] == 0x6985
+    assert card.chain(segments[ELEMENTS + 1])[1] == 0x6985
+    assert untouched(card)
+
+
+def test_a_second_package_in_mid_load(kit, lpa, card):
+    segments = lpa.bpp(kit.package(1, elements=6), kit.metadata(1))
+    for segment in segments[: ELEMENTS + 1]:
+        assert card.chain(segment) == (b"", 0x9000)
     # A new package ends the load and with it the session: there is nothing to start it with.
     assert card.chain(segments[0])[1] == 0x6985
     assert card.chain(segments[ELEMENTS + 1])[1] == 0x6985
@@ -176,7 +199,7 @@ def test_other_keys_twice(kit, lpa, card):
 
 def test_metadata_without_end_do_not_fill_the_memory(kit, lpa, card):
     metadata = encode(0xBF25, bytes(40_000))
-    assert reason_of(lpa.load(lpa.bpp(kit.package(1), metadata))) == (2, 1)
+    assert reason_of(lpa.load(lpa.bpp(kit.package(1), metadata))) == (3, 1)
     assert untouched(card)
 
 

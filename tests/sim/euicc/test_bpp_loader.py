@@ -305,7 +305,7 @@ def test_an_element_for_which_there_is_no_memory(kit, lpa, card):
 
 
 def test_a_profile_larger_than_the_free_memory(kit, lpa, card):
-    card.uicc.memory = card.nvm.used + 3000
+    card.uicc.memory = card.nvm.used + 7000
     result = lpa.download(kit.package(1, elements=10), kit.metadata(1))
     assert failure(result) == (ELEMENTS, 10, bytes.fromhex("3009A00530038001048100"))
     nothing_left(card)

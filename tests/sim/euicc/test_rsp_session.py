@@ -256,10 +256,25 @@ def test_cancel_session_of_another_transaction_changes_nothing(lpa, card):
 
 @pytest.mark.parametrize(
     "request_hex",
-    ["BF3800", "BF38023000", "BF2100", "BF210430005F37", "BF4100", "BF41038001 01", "BF38FF", "BF2105800400"],
+    ["BF3800", "BF38023000", "BF2100", "BF210430005F37", "BF38FF", "BF2105800400"],
 )
 def test_malformed_requests_are_refused_without_effect(card, request_hex):
     before = card.nvm.contents()
     data, sw = card.chain(bytes.fromhex(request_hex))
     assert (data, sw) == (b"", 0x6A80)
     assert card.nvm.contents() == before
+
+
+@pytest.mark.parametrize("request_hex", ["BF4100", "BF41038001 01", "BF41068001018101 06"])
+def test_a_session_is_not_cancelled_by_what_is_no_reason(lpa, card, request_hex):
+    signature1 = lpa.authenticate().get(0xA0, 0x5F37).raw
+    assert card.result(request_hex) == UNDEFINED
+    assert card.es10(lpa.server.prepare_download(signature1)).find(0xA0) is not None
+
+
+def test_members_that_make_no_sense_leave_the_session_as_it_is(kit, lpa, card):
+    challenge = card.es10("BF2E00").get(0x80).value
+    request = lpa.server.authenticate_server(challenge)
+    without_challenge = request.replace(b"\x81\x10" + challenge, b"\x85\x10" + challenge)
+    assert error(card.es10(without_challenge)) == (lpa.server.transaction, UNDEFINED)
+    assert card.es10(request).find(0xA0) is not None

@@ -55,7 +55,7 @@ def public_of(certificate):
     return x509.load_der_x509_certificate(certificate).public_key()
 
 
-def make_package(size=3000, version=(2, 3), services=(1,), iccid=ICCID_TEXT):
+def make_package(size=3000, version=(2, 3), services=(1,), iccid=ICCID_TEXT, templates=()):
     """A profile package of about ``size`` bytes that says what the SM-DP+ looks at: a header, filling, an end."""
     header = t(
         0xA0,
@@ -64,7 +64,7 @@ def make_package(size=3000, version=(2, 3), services=(1,), iccid=ICCID_TEXT):
         t(0x82, b"test"),
         t(0x83, bytes.fromhex(iccid)),
         t(0xA5, *(t(0x80 | service, b"") for service in services)),
-        t(0xA6),
+        t(0xA6, *(t(0x06, bytes.fromhex("678F0102") + bytes(template)) for template in templates)),
     )
     filling = t(0xA9, t(0xA0, t(0x80, b""), t(0x81, b"\x01")), t(0xA1, t(0x06, b"\x2a\x03")), t(0x81, bytes(size)))
     return header + filling + t(0xAA, t(0xA0, t(0x80, b""), t(0x81, b"\x02")))
@@ -120,9 +120,9 @@ class Euicc:
         verify(public_of(answer["serverCertificate"]), answer["serverSignature1"], signed1.raw)
         assert signed1.get(0x81).value == self.challenge
         self.transaction_id = signed1.get(0x80).value
-        context = ([t(0x80, matching_id.encode())] if matching_id is not None else []) + [
-            t(0xA1, t(0x80, bytes.fromhex("35290611")), t(0xA1, t(0x80, b"\x05\x00\x00")))
-        ]
+        device = t(0xA1, t(0x80, bytes.fromhex("35290611")), t(0xA1, t(0x80, b"\x05\x00\x00")))
+        context = [t(0x80, matching_id.encode())] if matching_id is not None else []
+        context.append(changes.get("device", device))
         signed = t(
             0x30,
             t(0x80, changes.get("transaction_id", self.transaction_id)),
@@ -254,13 +254,75 @@ class Answer(dict):
         )
 
 
-class Bench:
-    """An SM-DP+ with a test PKI, and the LPA's half of ES9+ in JSON."""
+ASN1_MEMBERS = {
+    0xBF39: ["transactionId", "serverSigned1", "serverSignature1", "euiccCiPKIdToBeUsed", "serverCertificate"],
+    0xBF3B: ["transactionId", "profileMetadata", "smdpSigned2", "smdpSignature2", "smdpCertificate"],
+    0xBF3A: ["transactionId", "boundProfilePackage"],
+    0xBF41: [],
+}
 
-    def __init__(self, pki, seed="smdp", **options):
+
+class Asn1Answer(dict):
+    """The same fields from the ASN.1 binding; ``number`` is the value of the error choice."""
+
+    def __init__(self, function, response):
+        super().__init__()
+        self.http = response
+        self.number = self.code = self.status = None
+        if not response.body:
+            return
+        assert response.headers["content-type"] == "application/x-gsma-rsp-asn1"
+        outer = tlv.parse(response.body)
+        (inner,) = outer.children()
+        assert (outer.tag, inner.tag) == (0xA2, ASN1_TAGS[function])
+        (choice,) = inner.children()
+        if choice.tag == 0x81:
+            self.number, self.status = int.from_bytes(choice.value, "big"), "Failed"
+            self.code = f"{function} {self.number}"
+            return
+        assert choice.tag == 0xA0
+        self.status = EXECUTED
+        members = choice.children()
+        names = ASN1_MEMBERS[inner.tag]
+        assert len(members) == len(names)
+        for name, member in zip(names, members, strict=True):
+            if name == "transactionId":
+                assert member.tag == 0x80
+            self[name] = member.value.hex().upper() if name == "transactionId" else member.raw
+
+
+ASN1_TAGS = {
+    "initiateAuthentication": 0xBF39,
+    "authenticateClient": 0xBF3B,
+    "getBoundProfilePackage": 0xBF3A,
+    "cancelSession": 0xBF41,
+    "handleNotification": 0xBF3D,
+}
+
+
+def asn1_request(function, fields):
+    """A request of the ASN.1 binding, laid out by hand."""
+    if function == "initiateAuthentication":
+        members = [t(0x81, fields["euiccChallenge"]), t(0x83, fields["smdpAddress"].encode()), fields["euiccInfo1"]]
+    elif function == "handleNotification":
+        members = [t(0xA0, fields["pendingNotification"])]
+    else:
+        payload = next(value for name, value in fields.items() if name != "transactionId")
+        if function == "cancelSession":
+            payload = t(0xA1, tlv.parse(payload).value)
+        members = [t(0x80, bytes.fromhex(fields["transactionId"])), payload]
+    return t(0xA2, t(ASN1_TAGS[function], *members))
+
+
+class Bench:
+    """An SM-DP+ with a test PKI, and the LPA's half of ES9+, in JSON or (``binding="asn1"``) in ASN.1."""
+
+    def __init__(self, pki, seed="smdp", binding="json", **options):
         self.pki = pki
+        self.binding = binding
+        self.protocol = "gsma/rsp/v2.2.2"
         self.now_ns = VIRTUAL_EPOCH_NS
-        self.store = SqliteStore()
+        self.store = SqliteStore(options.pop("path", ":memory:"))
         pkis = options.pop("pkis", (pki,))
         credentials = SmdpCredentials.from_pki(*pkis)
         self.smdp = Smdp(credentials, self.store, SeededRandomness(seed), [ADDRESS], lambda: self.now_ns, **options)
@@ -273,13 +335,18 @@ class Bench:
         return self.smdp.release(upp or make_package(), metadata or make_metadata(), matching_id, **options)
 
     def post(self, function, body, headers=None, method="POST"):
-        names = {"Content-Type": "application/json", "X-Admin-Protocol": "gsma/rsp/v2.2.2"}
+        names = {"Content-Type": "application/json", "X-Admin-Protocol": self.protocol}
         names = {key: value for key, value in {**names, **(headers or {})}.items() if value is not None}
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         url = f"https://{ADDRESS}{FUNCTIONS}{function}" if "/" not in function else f"https://{ADDRESS}{function}"
         return asyncio.run(asgi.call(self.smdp.app, method, url, names, data))
 
     def call(self, function, **fields):
+        if self.binding == "asn1":
+            headers = {"Content-Type": "application/x-gsma-rsp-asn1"}
+            response = self.post("/gsma/rsp2/asn1", asn1_request(function, fields), headers)
+            assert response.status in (200, 204), response.body
+            return Asn1Answer(function, response)
         body = {k: base64.b64encode(v).decode() if isinstance(v, bytes) else v for k, v in fields.items()}
         response = self.post(function, body)
         assert response.status in (200, 204), response.body

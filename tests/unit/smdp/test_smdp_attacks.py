@@ -13,8 +13,8 @@ from cryptography.x509.oid import NameOID
 
 from esim_bench.codec import tlv
 from esim_bench.servers.pki import make_eid
-from esim_bench.servers.smdp import notifications, session
-from esim_bench.servers.smdp.jsonbinding import json_app
+from esim_bench.servers.smdp import Limits, notifications, session
+from esim_bench.servers.smdp.http import es9_app
 
 ORDER_OF_P256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
@@ -218,8 +218,9 @@ def test_an_euicc_says_nothing_of_the_profiles_of_another(bench):
 # ------------------------------------------------------------------------------------------------------ load
 
 
-def test_a_flood_of_sessions_does_not_push_out_one_that_is_known(bench, monkeypatch):
-    monkeypatch.setattr(session, "MAX_SESSIONS", 4)
+def test_a_flood_of_sessions_does_not_push_out_one_that_is_known(make_bench):
+    bench = make_bench(limits=Limits(sessions=4))
+    bench.release()
     euicc, somebody = bench.euicc(1), bench.euicc(2)
     authenticated = bench.authenticate(euicc)
     for number in range(10):
@@ -263,7 +264,7 @@ def test_a_client_that_never_ends_its_request(bench):
         "path": "/gsma/rsp2/es9plus/handleNotification",
         "headers": [(b"content-type", b"application/json")],
     }
-    asyncio.run(json_app(bench.smdp.handle, body_seconds=0.01)(scope, receive, send))
+    asyncio.run(es9_app(bench.smdp.handle, body_seconds=0.01)(scope, receive, send))
     assert sent[1]["status"] == 408
 
 

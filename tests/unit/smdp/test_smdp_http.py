@@ -10,7 +10,7 @@ import pytest
 from esim_bench import clock
 from esim_bench.errors import RigError
 from esim_bench.servers import asgi
-from esim_bench.servers.smdp.jsonbinding import MAX_BODY, json_app
+from esim_bench.servers.smdp.http import MAX_BODY, es9_app
 
 
 def body_of(bench, **changes):
@@ -90,7 +90,7 @@ def test_other_methods_are_refused(bench, method):
         "/gsma/rsp2/es9plus/",
         "/gsma/rsp2/es9plus/other",
         "/gsma/rsp2/es9plus/initiateAuthentication/",
-        "/gsma/rsp2/asn1",
+        "/gsma/rsp2/asn1/",
     ],
 )
 def test_other_paths_are_not_there(bench, path):
@@ -183,7 +183,7 @@ def test_a_defect_is_500_and_shows_nothing_of_the_inside(bench, failure, caplog)
     url = "https://testsmdpplus1.example.com/gsma/rsp2/es9plus/initiateAuthentication"
     body = json.dumps(body_of(bench)).encode()
     with caplog.at_level(logging.ERROR):
-        response = asyncio.run(asgi.call(json_app(handle), "POST", url, headers, body))
+        response = asyncio.run(asgi.call(es9_app(handle), "POST", url, headers, body))
     assert response.status == 500
     assert b"secret" not in response.body
     assert "secret" in caplog.text

@@ -144,3 +144,17 @@ def test_members_that_make_no_sense_are_malformed(bench, tools):
     for raw in (two_events, long_seq, negative):
         body = {"pendingNotification": base64.b64encode(raw).decode()}
         assert bench.post("handleNotification", body).status == 400
+
+
+@pytest.mark.parametrize("error", [9, 10, 11, 12])
+def test_a_second_download_that_fails_takes_nothing_from_the_installed_one(bench, error):
+    euicc = bench.euicc()
+    bench.download(euicc)
+    first = euicc.transaction_id
+    bench.download(euicc)
+    second = euicc.transaction_id
+    bench.notify(euicc.result(seq=1, transaction_id=first))
+    assert bench.notify(euicc.result(seq=2, transaction_id=second, error=error)).verified
+    assert bench.state() == "Installed"
+    bench.notify(euicc.notification("enable", 3))
+    assert bench.state() == "Enabled"

@@ -17,6 +17,7 @@ MF: Path = (0x3F00,)
 MAX_CONTENT = 4 * 1024 * 1024
 """Bytes of all files of a profile. A few bytes of a package can ask for much memory."""
 MAX_RECORDS = 254
+_MAX_SIZE_BYTES = 8
 
 _ACTIVATED = 0x05
 _EF_ARR_OF_MF, _EF_ARR_OF_DF = b"\x2f\x06", b"\x6f\x06"
@@ -58,6 +59,8 @@ class FileSpec:
     """The file that this one is another name of."""
     update: bool = False
     """The file is there already: genericFileManagement selected it to change its content."""
+    special: int = 0
+    """Special file information (TS 102 222 6.3.2.2.2): 80 often updated, 40 usable while it is deactivated."""
 
     @property
     def is_directory(self) -> bool:
@@ -248,6 +251,7 @@ def _described(
         pin_status_template=fcp.get("pinStatusTemplateDO"),
         content=content.bytes(),
         link_path=parse_path(link, where) if link else None,
+        special=int.from_bytes(proprietary.get("specialFileInformation", b""), "big") & 0xFF,
     )
     return spec, content
 
@@ -295,6 +299,9 @@ def _size(
         fcp.get("proprietaryEFInfo", {}).get("maximumFileSize") if kind == "ber-tlv" else None
     )
     if given is not None:
+        if len(given) > _MAX_SIZE_BYTES:
+            found = f"a number of {len(given)} bytes"
+            raise CodecError("file size out of range", where=where, expected=f"1 to {MAX_CONTENT}", found=found)
         size = int.from_bytes(given, "big")
     elif kind in ("linear", "cyclic") and known is not None and known.record_count and record_length:
         size = known.record_count * record_length

@@ -128,10 +128,11 @@ class ProfilePackage:
     elements: tuple[Element, ...]
 
     @classmethod
-    def parse(cls, upp: bytes, *, deep: bool = False) -> ProfilePackage:
+    def parse(cls, upp: bytes, *, deep: bool = False, ordered: bool = True) -> ProfilePackage:
         """Take a package apart: header first, end last, known elements between.
 
-        The elements' values are decoded only with ``deep``, or later on demand. Raises CodecError naming the element.
+        The elements' values are decoded only with ``deep``, or later on demand. Without ``ordered`` header and end may
+        stand anywhere or be missing; what asks for the header then may fail. Raises CodecError naming the element.
         """
         upp = bytes(upp)
         if len(upp) > MAX_PACKAGE:
@@ -141,9 +142,10 @@ class ProfilePackage:
             if len(elements) == MAX_ELEMENTS:
                 raise CodecError("too many profile elements", expected=f"at most {MAX_ELEMENTS}")
             element = Element.of(outer, outer.offset, len(elements))
-            _check_place(element, elements)
+            if ordered:
+                _check_place(element, elements)
             elements.append(element)
-        if not elements or elements[-1].kind != "end":
+        if not elements or (ordered and elements[-1].kind != "end"):
             raise CodecError(
                 "profile package is incomplete",
                 expected="an end element (AA) as the last one",

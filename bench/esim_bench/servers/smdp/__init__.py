@@ -1,6 +1,7 @@
 """SM-DP+ (SGP.22): the five ES9+ functions, orders, profile binding, notifications. See docs/smdp.md."""
 
 from esim_bench.servers.smdp.credentials import CiCredentials, ServerKey, SmdpCredentials
+from esim_bench.servers.smdp.limits import Limits
 from esim_bench.servers.smdp.server import Smdp
 from esim_bench.servers.smdp.sqlite import SqliteStore
 from esim_bench.servers.smdp.status import StatusCode, StatusError
@@ -9,6 +10,7 @@ from esim_bench.servers.smdp.store import Download, NotificationRecord, Order, O
 __all__ = [
     "CiCredentials",
     "Download",
+    "Limits",
     "NotificationRecord",
     "Order",
     "OrderState",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from esim_bench.codec import tlv
@@ -29,11 +29,30 @@ INSTALL_BOUND_PROFILE_PACKAGE: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
+class Protected:
+    """A protected profile package (SGP.22 2.5.3): profile elements under random keys, the same for every eUICC."""
+
+    keys: SessionKeys = field(repr=False)
+    """Profile protection keys (PPK); they take over after the metadata (ReplaceSessionKeys)."""
+    segments: bytes
+    """The 86 TLVs, concatenated."""
+
+    @classmethod
+    def load(cls, data: bytes) -> Protected:
+        """Read what ``dump`` wrote. Raises CodecError."""
+        return cls(SessionKeys(data[:16], data[16:32], data[32:48]), data[48:])
+
+    def dump(self) -> bytes:
+        """Return keys and segments as one byte string."""
+        return self.keys.mcv + self.keys.enc + self.keys.mac + self.segments
+
+
+@dataclass(frozen=True, slots=True)
 class Binding:
     """What a bound profile package is made of."""
 
-    upp: bytes
-    """Unprotected profile package: concatenated profile elements."""
+    elements: bytes | Protected = field(repr=False)
+    """The unprotected profile package (concatenated profile elements), or the package as it was protected before."""
     metadata: bytes
     """StoreMetadataRequest, BF25."""
     transaction_id: bytes
@@ -41,9 +60,7 @@ class Binding:
     """1 to 16 bytes of the control reference template."""
     eid: bytes
     euicc_otpk: PublicKey
-    smdp_otsk: PrivateKey
-    random_keys: SessionKeys | None = None
-    """Profile protection keys (PPK) that take over after the metadata (ReplaceSessionKeys); None: session keys."""
+    smdp_otsk: PrivateKey = field(repr=False)
 
 
 def bind(binding: Binding, sign: Callable[[bytes], bytes]) -> bytes:
@@ -52,12 +69,21 @@ def bind(binding: Binding, sign: Callable[[bytes], bytes]) -> bytes:
     bsp = Bsp(session_keys(secret, binding.host_id, binding.eid))
     configure = [bsp.protect(TAG_COMMAND, configure_isdp())]
     metadata = [bsp.protect(TAG_METADATA, part) for part in split_plain(binding.metadata, MAX_PLAIN_MAC_ONLY)]
-    replace_keys = []
-    if binding.random_keys is not None:
-        replace_keys = [bsp.protect(TAG_COMMAND, replace_session_keys(binding.random_keys))]
-        bsp.replace_keys(binding.random_keys)
-    elements = [bsp.protect(TAG_PROFILE_ELEMENTS, part) for part in split_plain(binding.upp, MAX_PLAIN_ENCRYPTED)]
-    return build(initialise_secure_channel(binding, sign), configure, metadata, elements, replace_keys)
+    initialise = initialise_secure_channel(binding, sign)
+    if isinstance(binding.elements, Protected):
+        replace_keys = [bsp.protect(TAG_COMMAND, replace_session_keys(binding.elements.keys))]
+        return build(initialise, configure, metadata, [binding.elements.segments], replace_keys)
+    return build(initialise, configure, metadata, protect(bsp, binding.elements))
+
+
+def protect(bsp: Bsp, upp: bytes) -> list[bytes]:
+    """Return profile elements as 86 TLVs of a secure channel."""
+    return [bsp.protect(TAG_PROFILE_ELEMENTS, part) for part in split_plain(upp, MAX_PLAIN_ENCRYPTED)]
+
+
+def protect_beforehand(upp: bytes, keys: SessionKeys) -> Protected:
+    """Protect a profile package under random keys, before anybody knows for which eUICC (SGP.22 2.5.3)."""
+    return Protected(keys, b"".join(protect(Bsp(keys), upp)))
 
 
 def initialise_secure_channel(binding: Binding, sign: Callable[[bytes], bytes]) -> bytes:

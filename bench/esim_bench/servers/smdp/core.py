@@ -22,9 +22,10 @@ from esim_bench.crypto.keys import Curve, PrivateKey, from_point, generate
 from esim_bench.crypto.randomness import Randomness
 from esim_bench.errors import CodecError, ConfigError
 from esim_bench.servers.smdp import status
-from esim_bench.servers.smdp.binding import Binding, bind
+from esim_bench.servers.smdp.binding import Binding, Protected, bind, protect_beforehand
 from esim_bench.servers.smdp.credentials import CiCredentials, SmdpCredentials
 from esim_bench.servers.smdp.eligibility import check_eligible
+from esim_bench.servers.smdp.limits import Limits, Throttle
 from esim_bench.servers.smdp.messages import (
     CHALLENGE_LENGTH,
     OTPK,
@@ -41,7 +42,7 @@ from esim_bench.servers.smdp.notifications import Notifications
 from esim_bench.servers.smdp.orders import Orders, is_closed
 from esim_bench.servers.smdp.session import LIFETIME_NS, Fields, Session, Sessions, Step
 from esim_bench.servers.smdp.status import StatusCode, StatusError
-from esim_bench.servers.smdp.store import Download, Order, OrderState, SmdpStore, Transaction
+from esim_bench.servers.smdp.store import Download, Order, OrderState, SmdpStore, StoredPackage, Transaction
 from esim_bench.servers.smdp.verify import Euicc, load_certificate, verify_chain, verify_signature
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class SmdpCore:
         now_ns: Callable[[], int],
         *,
         session_lifetime_ns: int = LIFETIME_NS,
-        random_keys: bool = False,
+        limits: Limits = Limits(),  # noqa: B008 (frozen)
         check_dates: bool = True,
     ) -> None:
         if not addresses:
@@ -74,9 +75,10 @@ class SmdpCore:
         # The host id goes into the session keys; it only has to be the same in BF23 and in the derivation.
         self._host_id = self._addresses[0].encode()[:16]
         self._now_ns = now_ns
-        self._random_keys = random_keys
         self._check_dates = check_dates
-        self.sessions = Sessions(session_lifetime_ns)
+        self.sessions = Sessions(session_lifetime_ns, limits.sessions)
+        self._guesses = Throttle(limits.matching_ids, limits.window_ns)
+        self._wrong_codes = Throttle(limits.confirmation_codes, limits.window_ns)
         self.orders = Orders(store)
         self._notifications = Notifications(credentials, store, self.orders, check_dates=check_dates)
         self._functions: dict[str, Callable[[Mapping[str, bytes | str]], Fields]] = {
@@ -137,14 +139,16 @@ class SmdpCore:
         }
 
     def _draw(self, challenge: bytes) -> tuple[bytes, bytes]:
-        """Draw transaction id and server challenge; seeded, they depend on the eUICC's challenge and nothing else."""
-        ids = self._randomness.fork("smdp", challenge, "transaction id")
-        challenges = self._randomness.fork("smdp", challenge, "server challenge")
-        while True:
-            transaction_id, server_challenge = ids.bytes(16), challenges.bytes(CHALLENGE_LENGTH)
-            # A client may open a second session with the same challenge.
-            if transaction_id not in self.sessions and self._store.find_transaction(transaction_id) is None:
-                return transaction_id, server_challenge
+        """Draw transaction id and server challenge.
+
+        Seeded, they depend on the eUICC's challenge alone, and on how often it was used: a client may open a second
+        session with it, and no id ever comes back.
+        """
+        used = self._store.count_challenge(challenge) if self._randomness.deterministic else 0
+        again = (f"use {used}",) if used else ()
+        ids = self._randomness.fork("smdp", challenge, "transaction id", *again)
+        challenges = self._randomness.fork("smdp", challenge, "server challenge", *again)
+        return ids.bytes(16), challenges.bytes(CHALLENGE_LENGTH)
 
     def _first(self, key_ids: Sequence[bytes]) -> CiCredentials | None:
         found = (self._credentials.find(key_id) for key_id in key_ids)
@@ -167,12 +171,19 @@ class SmdpCore:
             raise StatusError(status.EUICC_NOT_VERIFIED, f"the eUICC refused the server: {message.reason}")
         euicc = self._verified(session, message, now)
         session.euicc = euicc
-        with self._store.transaction():
-            order = self.orders.find(message.matching_id, euicc.eid)
-            download = self.orders.check(order, euicc.eid, now)
-            package = self._store.package(order.package)
-            check_eligible(package.upp, package.metadata, message.info2)
-            download, refused = self.orders.count_attempt(order, download)
+        if self._guesses.exceeded(euicc.eid, now):
+            raise StatusError(status.MATCHING_ID_REFUSED, "too many MatchingIDs tried by this eUICC; wait")
+        try:
+            with self._store.transaction():
+                order = self.orders.find(message.matching_id, euicc.eid)
+                download = self.orders.check(order, euicc.eid, now)
+                package = self._store.package(order.package)
+                check_eligible(package.upp, package.metadata, message.info2, message.device_info)
+                download, refused = self.orders.count_attempt(order, download)
+        except StatusError:
+            if message.matching_id and self.orders.is_foreign(message.matching_id, euicc.eid):
+                self._guesses.count(euicc.eid, now)
+            raise
         # Raised outside the transaction: the state that says "too many" must stay.
         if refused is not None:
             raise StatusError(refused)
@@ -193,7 +204,7 @@ class SmdpCore:
         if eum.authority_key_id != session.signing_ci.ci_key_id:
             raise StatusError(status.EUM_INVALID, "issued by another CI than the one to be used")
         euicc = verify_chain(euicc_certificate, eum, session.signing_ci.ci, now if self._check_dates else None)
-        verify_signature(euicc.certificate, message.signed.signature, message.signed.content.raw)
+        verify_signature(euicc.certificate.public_key, message.signed.signature, message.signed.content.raw)
         if not hmac.compare_digest(message.server_challenge, session.server_challenge):
             raise StatusError(status.EUICC_NOT_VERIFIED, "another server challenge")
         if message.server_address != session.server_address:
@@ -238,12 +249,12 @@ class SmdpCore:
         if message.signed.transaction_id != session.transaction_id:
             raise StatusError(status.UNKNOWN_TRANSACTION, "the eUICC signed another TransactionID")
         signed = message.signed.content.raw + session.smdp_signature2
-        verify_signature(session.euicc.certificate, message.signed.signature, signed)
+        verify_signature(session.euicc.certificate.public_key, message.signed.signature, signed)
         with self._store.transaction():
             # Once more: since the authentication another eUICC may have taken the order, or its time may have run out.
             order = self._store.order(session.order_id)
             download = self.orders.check(order, session.euicc.eid, now)
-            refused = self._confirmation(session, order, download, message)
+            refused = self._confirmation(session, order, download, message, now)
             if refused is None:
                 answer = self._bind(session, session.euicc, order, download, message, now)
         # Raised outside the transaction: the count of wrong codes must stay.
@@ -256,16 +267,19 @@ class SmdpCore:
         return answer
 
     def _confirmation(
-        self, session: Session, order: Order, download: Download, message: Preparation
+        self, session: Session, order: Order, download: Download, message: Preparation, now: int
     ) -> StatusCode | None:
         """Check the confirmation code (SGP.22 4.7): SHA-256 over the stored hash and the TransactionID."""
         if order.cc_hash is None:
             return None
         if message.hash_cc is None:
             raise StatusError(status.CC_MISSING)
+        if self._wrong_codes.exceeded(download.eid, now):
+            raise StatusError(status.CC_RETRIES, "too many wrong codes by this eUICC; wait")
         expected = hashlib.sha256(order.cc_hash + session.transaction_id).digest()
         if hmac.compare_digest(message.hash_cc, expected):
             return None
+        self._wrong_codes.count(download.eid, now)
         return self.orders.count_cc_failure(order, download)
 
     def _bind(
@@ -284,14 +298,13 @@ class SmdpCore:
         otsk = generate(own.curve, source)
         package = self._store.package(order.package)
         binding = Binding(
-            upp=package.upp,
+            elements=self._protected(package) if order.random_keys else package.upp,
             metadata=package.metadata,
             transaction_id=session.transaction_id,
             host_id=self._host_id,
             eid=euicc.eid,
             euicc_otpk=euicc_otpk,
             smdp_otsk=otsk,
-            random_keys=SessionKeys(*(source.bytes(16) for _ in range(3))) if self._random_keys else None,
         )
         deterministic = self._randomness.deterministic
         bpp = bind(binding, lambda data: ecdsa.sign(own.pb.private_key, data, deterministic=deterministic))
@@ -301,6 +314,16 @@ class SmdpCore:
             Transaction(session.transaction_id, order.id, euicc.eid, certificate, own.oid_tlv, now)
         )
         return {"transactionId": session.transaction_id, "boundProfilePackage": bpp}
+
+    def _protected(self, package: StoredPackage) -> Protected:
+        """Return a package under its random keys, which it gets once (SGP.22 2.5.3)."""
+        known = self._store.protected(package.digest)
+        if known is not None:
+            return Protected.load(known)
+        source = self._randomness.fork("smdp", "profile protection keys", package.digest)
+        protected = protect_beforehand(package.upp, SessionKeys(*(source.bytes(16) for _ in range(3))))
+        self._store.add_protected(package.digest, protected.dump())
+        return protected
 
     # ------------------------------------------------------------------------------- ES9+.CancelSession, SGP.22 5.6.5
 
@@ -313,7 +336,7 @@ class SmdpCore:
             raise StatusError(status.UNKNOWN_TRANSACTION, "the eUICC signed another TransactionID")
         if session.euicc is None:
             raise StatusError(status.EUICC_NOT_VERIFIED, "the eUICC is not authenticated in this session")
-        verify_signature(session.euicc.certificate, message.signed.signature, message.signed.content.raw)
+        verify_signature(session.euicc.certificate.public_key, message.signed.signature, message.signed.content.raw)
         if message.smdp_oid != tlv.parse(session.credentials.oid_tlv).value:
             raise StatusError(status.WRONG_OID)
         if session.order_id is not None:

@@ -6,7 +6,7 @@ Every reader here takes bytes from outside and raises CodecError for anything ma
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from esim_bench.codec import tlv
@@ -33,11 +33,7 @@ class Signed:
 
     content: Tlv
     signature: Tlv
-
-    @property
-    def transaction_id(self) -> bytes:
-        """Return its transactionId (80). Raises CodecError."""
-        return self.content.get(0x80).value
+    transaction_id: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +48,7 @@ class EuiccInfo1:
     @classmethod
     def parse(cls, data: bytes) -> EuiccInfo1:
         """Read the whole TLV. Raises CodecError."""
-        info = expect(tlv.parse(data, "euiccInfo1"), 0xBF20, "euiccInfo1")
+        info = Members(expect(tlv.parse(data, "euiccInfo1"), 0xBF20, "euiccInfo1"))
         return cls(version(info.get(0x82).value), _key_ids(info.get(0xA9)), _key_ids(info.get(0xAA)))
 
 
@@ -71,11 +67,11 @@ class EuiccInfo2:
     @classmethod
     def cut(cls, info: Tlv) -> EuiccInfo2:
         """Read it from BF22. Raises CodecError."""
-        expect(info, 0xBF22, "EUICCInfo2")
-        versions = [version(info.get(0x81).value)]
-        more = info.find(0xAF)
+        members = Members(expect(info, 0xBF22, "EUICCInfo2"))
+        versions = [version(members.get(0x81).value)]
+        more = members.find(0xAF)
         versions += [version(item.value) for item in (more.children() if more else ())]
-        capabilities, pprs, resources = info.find(0x85), info.find(0x99), info.find(0x84)
+        capabilities, pprs, resources = members.find(0x85), members.find(0x99), members.find(0x84)
         free = None
         if resources is not None:
             # TS 102 226 8.2.1.7.2: TLVs inside an OCTET STRING; may be empty.
@@ -99,7 +95,9 @@ class Authentication:
     server_address: str
     server_challenge: bytes
     info2: EuiccInfo2
-    matching_id: str
+    matching_id: str = field(repr=False)
+    device_info: Tlv | None
+    """A1 of ctxParams1, as the device stated it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +132,18 @@ def parse_authentication(data: bytes) -> Authentication | Refused:
     if branch.tag == 0xA1:
         return _refused(branch, AUTHENTICATE_ERRORS)
     signed, signature, euicc, eum = _members(branch, (0x30, SIGNATURE, 0x30, 0x30), where)
-    context = signed.get(0xA0)
+    members = Members(signed)
+    context = Members(members.get(0xA0))
     matching_id = context.find(0x80)
     return Authentication(
-        Signed(signed, signature),
+        Signed(signed, signature, members.get(0x80).value),
         euicc.raw,
         eum.raw,
-        text(signed.get(0x83), "serverAddress"),
-        signed.get(0x84).value,
-        EuiccInfo2.cut(signed.get(0xBF22)),
+        text(members.get(0x83), "serverAddress"),
+        members.get(0x84).value,
+        EuiccInfo2.cut(members.get(0xBF22)),
         text(matching_id, "matchingId") if matching_id else "",
+        context.find(0xA1),
     )
 
 
@@ -154,8 +154,13 @@ def parse_preparation(data: bytes) -> Preparation | Refused:
     if branch.tag == 0xA1:
         return _refused(branch, DOWNLOAD_ERRORS)
     signed, signature = _members(branch, (0x30, SIGNATURE), where)
-    hash_cc = signed.find(0x04)
-    return Preparation(Signed(signed, signature), signed.get(OTPK).value, hash_cc.value if hash_cc else None)
+    members = Members(signed)
+    hash_cc = members.find(0x04)
+    return Preparation(
+        Signed(signed, signature, members.get(0x80).value),
+        members.get(OTPK).value,
+        hash_cc.value if hash_cc else None,
+    )
 
 
 def parse_cancellation(data: bytes) -> Cancellation | Refused:
@@ -167,10 +172,38 @@ def parse_cancellation(data: bytes) -> Cancellation | Refused:
         return Refused(None, FUNCTIONS[Tag.CANCEL_SESSION].results.get(integer(branch, where), "undefinedError"))
     expect(branch, 0xA0, where)
     signed, signature = _members(branch, (0x30, SIGNATURE), where)
-    return Cancellation(Signed(signed, signature), signed.get(0x81).value, integer(signed.get(0x82), "reason"))
+    members = Members(signed)
+    return Cancellation(
+        Signed(signed, signature, members.get(0x80).value),
+        members.get(0x81).value,
+        integer(members.get(0x82), "reason"),
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- helpers
+
+
+class Members:
+    """The members of a constructed object by tag, parsed once; of several with one tag the first. Raises CodecError."""
+
+    __slots__ = ("_by_tag", "_outer")
+
+    def __init__(self, outer: Tlv) -> None:
+        self._outer = outer.tag
+        self._by_tag: dict[int, Tlv] = {}
+        for child in outer.children():
+            self._by_tag.setdefault(child.tag, child)
+
+    def find(self, tag: int) -> Tlv | None:
+        """Return a member, or None."""
+        return self._by_tag.get(tag)
+
+    def get(self, tag: int) -> Tlv:
+        """Return a member. Raises CodecError when it is missing."""
+        found = self._by_tag.get(tag)
+        if found is None:
+            raise CodecError(f"missing member in {self._outer:X}", expected=f"{tag:X}")
+        return found
 
 
 def expect(found: Tlv, tag: int, where: str) -> Tlv:
@@ -197,7 +230,8 @@ def text(item: Tlv, where: str) -> str:
     try:
         return item.value.decode()
     except UnicodeDecodeError as exc:
-        raise CodecError("not UTF-8", where=where, found=item.value[:16].hex()) from exc
+        # Not the bytes: a MatchingID is a secret.
+        raise CodecError("not UTF-8", where=where, found=f"byte {exc.start}") from exc
 
 
 def version(data: bytes) -> tuple[int, int, int]:

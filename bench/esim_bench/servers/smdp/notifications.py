@@ -9,15 +9,15 @@ from typing import Final
 from esim_bench.codec import tlv
 from esim_bench.codec.es10_results import EVENTS, INSTALL_ERRORS
 from esim_bench.codec.tlv import Tlv
-from esim_bench.crypto.certificates import Certificate, Role
+from esim_bench.crypto.certificates import Role
 from esim_bench.errors import CodecError
 from esim_bench.servers.smdp import status
 from esim_bench.servers.smdp.credentials import SmdpCredentials
-from esim_bench.servers.smdp.messages import SIGNATURE, bit, expect, integer
+from esim_bench.servers.smdp.messages import SIGNATURE, Members, bit, expect, integer
 from esim_bench.servers.smdp.orders import Orders, is_closed
 from esim_bench.servers.smdp.status import StatusError
 from esim_bench.servers.smdp.store import NotificationRecord, OrderState, SmdpStore, Transaction
-from esim_bench.servers.smdp.verify import load_certificate, verify_chain, verify_signature
+from esim_bench.servers.smdp.verify import key_of, load_certificate, verify_chain, verify_signature
 
 MAX_REFUSED: Final = 1000
 """Notifications that do not verify are kept up to this number per run, so that nobody can fill the store with them."""
@@ -69,15 +69,18 @@ class Notifications:
     # ------------------------------------------------------------------------ ProfileInstallationResult, SGP.22 2.5.6
 
     def _installation(self, result: Tlv, now_ns: int) -> tuple[NotificationRecord, Transaction | None]:
-        data, signature = result.get(0xBF27), result.get(SIGNATURE)
-        head = _head(data.get(0xBF2F))
-        oid = data.get(0x06)
-        error, outcome = _final_result(data.get(0xA2))
-        transaction = self._store.find_transaction(data.get(0x80).value)
+        parts = Members(result)
+        data, signature = parts.get(0xBF27), parts.get(SIGNATURE)
+        members = Members(data)
+        head = _head(Members(members.get(0xBF2F)))
+        oid = members.get(0x06)
+        error, outcome = _final_result(members.get(0xA2))
+        transaction = self._store.find_transaction(members.get(0x80).value)
         try:
             if transaction is None:
                 raise StatusError(status.UNKNOWN_TRANSACTION)
-            verify_signature(Certificate.load(transaction.euicc_certificate), signature, data.raw)
+            # The certificate was verified when the package was bound: only its key matters now.
+            verify_signature(key_of(transaction.euicc_certificate), signature, data.raw)
             if oid.raw != transaction.smdp_oid:
                 raise StatusError(status.WRONG_OID)
             order = self._store.order(transaction.order_id)
@@ -100,7 +103,7 @@ class Notifications:
             found = " ".join(f"{member.tag:X}" for member in members) or "none"
             raise CodecError("wrong members", where="otherSignedNotification", expected="BF2F 5F37 30 30", found=found)
         data, signature, euicc_certificate, eum_certificate = members[:4]
-        head = _head(data)
+        head = _head(Members(data))
         try:
             eum = load_certificate(eum_certificate.raw, Role.EUM)
             branch = self._credentials.find(eum.authority_key_id)
@@ -108,7 +111,7 @@ class Notifications:
                 raise StatusError(status.UNKNOWN_CI)
             date = now_ns if self._check_dates else None
             euicc = verify_chain(load_certificate(euicc_certificate.raw, Role.EUICC), eum, branch.ci, date)
-            verify_signature(euicc.certificate, signature, data.raw)
+            verify_signature(euicc.certificate.public_key, signature, data.raw)
         except StatusError as exc:
             return self._keep_refused(notification.raw, head, now_ns, str(exc))
         with self._store.transaction():
@@ -146,7 +149,7 @@ class Notifications:
         return record
 
 
-def _head(metadata: Tlv) -> _Head:
+def _head(metadata: Members) -> _Head:
     events = metadata.get(0x81)
     names = [name for number, name in enumerate(EVENTS) if bit(events.value[1:], number)]
     if len(names) != 1:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 
 from esim_bench.crypto.randomness import Randomness
+from esim_bench.errors import ConfigError
 from esim_bench.servers.asgi import AsgiApp
 from esim_bench.servers.smdp.core import SmdpCore
 from esim_bench.servers.smdp.credentials import SmdpCredentials
-from esim_bench.servers.smdp.jsonbinding import BODY_SECONDS, json_app
+from esim_bench.servers.smdp.http import BODY_SECONDS, es9_app
+from esim_bench.servers.smdp.limits import Limits
 from esim_bench.servers.smdp.session import LIFETIME_NS, Fields
 from esim_bench.servers.smdp.store import Order, SmdpStore
 
@@ -20,11 +22,11 @@ class Smdp:
 
     ``credentials``: its keys and certificates under one or several CIs. ``randomness``: seeded, each session depends on
     the eUICC's challenge alone. ``addresses``: its own host names, compared without case and port. ``now_ns``: the time
-    by which certificates, sessions and orders are judged, ns since 1970. ``random_keys``: protect profiles under random
-    keys (PPK) instead of session keys. ``check_dates`` False: EUM and eUICC certificates hold on any day, since virtual
-    time says nothing about certificates that were made in real time. ``executor``: one worker thread that runs the
-    functions when they would hold up a real event loop; None, as on the virtual loop: they run where they are called.
-    Raises ConfigError.
+    by which certificates, sessions and orders are judged, ns since 1970. ``random_keys``: orders that do not say are
+    protected under random keys (PPK) instead of session keys. ``limits``: see :class:`Limits`. ``check_dates`` False:
+    EUM and eUICC certificates hold on any day, since virtual time says nothing about certificates that were made in
+    real time. ``executor``: one worker thread that runs the functions when they would hold up a real event loop; None,
+    as on the virtual loop: they run where they are called. Raises ConfigError.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Smdp:
         *,
         session_lifetime_ns: int = LIFETIME_NS,
         random_keys: bool = False,
+        limits: Limits = Limits(),  # noqa: B008 (frozen)
         check_dates: bool = True,
         executor: Executor | None = None,
     ) -> None:
@@ -47,12 +50,13 @@ class Smdp:
             addresses,
             now_ns,
             session_lifetime_ns=session_lifetime_ns,
-            random_keys=random_keys,
+            limits=limits,
             check_dates=check_dates,
         )
         self.store = store
+        self._random_keys = random_keys
         self._executor = executor
-        self.app: AsgiApp = json_app(self.handle, body_seconds=None if executor is None else BODY_SECONDS)
+        self.app: AsgiApp = es9_app(self.handle, body_seconds=None if executor is None else BODY_SECONDS)
 
     async def handle(self, function: str, fields: Mapping[str, bytes | str]) -> Fields:
         """Execute an ES9+ function: fields in, fields out, as described in :mod:`esim_bench.servers.smdp.core`.
@@ -78,6 +82,7 @@ class Smdp:
         max_downloads: int = 10,
         max_cc_failures: int = 3,
         rebinding: bool = True,
+        random_keys: bool | None = None,
     ) -> Order:
         """Have a profile ready for download.
 
@@ -85,10 +90,12 @@ class Smdp:
         ``matching_id``: "" for a default order, found by EID. ``eid``: 16 bytes, the only eUICC that may have it.
         ``test_order``: any number of eUICCs, again and again, in spite of the one ICCID. ``released`` False: prepared
         only; release it with a second call. ``expires_ns``: ns since 1970. ``max_downloads``: attempts of an ordinary
-        order. ``rebinding`` False: a second binding only for the eUICC's same one-time key. The same order a second
+        order, of all eUICCs together. ``rebinding`` False: a second binding only for the eUICC's same one-time key.
+        ``random_keys``: protect it under random keys (PPK) or not; None: as the server does. The same order a second
         time changes its settings and keeps its state.
 
-        Raises CodecError for a malformed package or metadata, ConfigError for a contradiction.
+        Raises CodecError for a malformed package or metadata, ConfigError for a contradiction, StatusError 8.1.1/2.2
+        for an ordinary order with neither MatchingID nor EID (as ES2+.ConfirmOrder does).
         """
         return self._core.orders.release(
             upp,
@@ -102,4 +109,12 @@ class Smdp:
             max_downloads=max_downloads,
             max_cc_failures=max_cc_failures,
             rebinding=rebinding,
+            random_keys=self._random_keys if random_keys is None else random_keys,
         )
+
+    def cancel_order(self, matching_id: str) -> Order:
+        """Cancel a pending order (ES2+.CancelOrder). Raises ConfigError when there is none."""
+        order = self.store.find_order(matching_id)
+        if order is None:
+            raise ConfigError("no order of this MatchingID")
+        return self._core.orders.cancel(order)

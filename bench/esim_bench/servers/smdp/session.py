@@ -17,9 +17,6 @@ Fields: TypeAlias = dict[str, bytes | str]
 
 LIFETIME_NS: Final = 600 * 1_000_000_000
 """How long a session lives after its last successful step."""
-MAX_SESSIONS: Final = 4096
-"""More would let anybody fill the memory, since a session costs the client nothing: the oldest goes, first of those
-whose eUICC is not known yet."""
 MAX_REMEMBERED: Final = 4096
 """How many transactions of the past are still known: expired ones are told from unknown ones, no id is used again."""
 MAX_ANSWERS: Final = 32
@@ -70,8 +67,10 @@ class Session:
 class Sessions:
     """All sessions, by transaction id."""
 
-    def __init__(self, lifetime_ns: int = LIFETIME_NS) -> None:
+    def __init__(self, lifetime_ns: int = LIFETIME_NS, limit: int = 4096) -> None:
         self.lifetime_ns = lifetime_ns
+        self._limit = limit
+        # In the order in which they expire: whatever prolongs a session moves it to the end.
         self._live: OrderedDict[bytes, Session] = OrderedDict()
         self._expired: OrderedDict[bytes, None] = OrderedDict()
         self._ended: OrderedDict[bytes, None] = OrderedDict()
@@ -84,10 +83,13 @@ class Sessions:
         return any(transaction_id in some for some in (self._live, self._expired, self._ended))
 
     def add(self, session: Session, now_ns: int) -> None:
-        """Keep a new session."""
-        for stale in [key for key, other in self._live.items() if other.expires_ns <= now_ns]:
-            self._expire(stale)
-        if len(self._live) >= MAX_SESSIONS:
+        """Keep a new session; of too many the oldest goes, first of those whose eUICC is not known yet."""
+        while self._live:
+            oldest = next(iter(self._live.values()))
+            if oldest.expires_ns > now_ns:
+                break
+            self._expire(oldest.transaction_id)
+        if len(self._live) >= self._limit:
             nameless = (key for key, other in self._live.items() if other.step is Step.INITIATED)
             self._expire(next(nameless, next(iter(self._live))))
         self._live[session.transaction_id] = session
@@ -110,6 +112,8 @@ class Sessions:
     def touch(self, session: Session, now_ns: int) -> None:
         """Let a session live on after a successful step."""
         session.expires_ns = now_ns + self.lifetime_ns
+        if session.transaction_id in self._live:
+            self._live.move_to_end(session.transaction_id)
 
     def bound(self, session: Session) -> None:
         """Note that a session's answers now hold a whole package; those of older sessions are dropped."""

@@ -12,14 +12,15 @@ from typing import Any, Final
 from esim_bench.errors import ConfigError, RigError
 from esim_bench.servers.smdp.store import Download, NotificationRecord, Order, OrderState, StoredPackage, Transaction
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 _TABLES: Final = """
 CREATE TABLE packages (digest TEXT PRIMARY KEY, upp BLOB NOT NULL, metadata BLOB NOT NULL, iccid BLOB NOT NULL);
 CREATE TABLE orders (
     id INTEGER PRIMARY KEY AUTOINCREMENT, matching_id TEXT NOT NULL, package TEXT NOT NULL REFERENCES packages (digest),
     state TEXT NOT NULL, eid BLOB, cc_hash BLOB, test_order INTEGER NOT NULL, expires_ns INTEGER,
-    max_downloads INTEGER NOT NULL, max_cc_failures INTEGER NOT NULL, rebinding INTEGER NOT NULL
+    max_downloads INTEGER NOT NULL, max_cc_failures INTEGER NOT NULL, rebinding INTEGER NOT NULL,
+    random_keys INTEGER NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX orders_by_matching_id ON orders (matching_id) WHERE matching_id <> '';
 CREATE TABLE downloads (
@@ -37,8 +38,14 @@ CREATE TABLE notifications (
     at_ns INTEGER NOT NULL
 );
 """
+_SINCE_2: Final = """
+CREATE TABLE protected (digest TEXT PRIMARY KEY REFERENCES packages (digest), protected BLOB NOT NULL);
+CREATE TABLE challenges (challenge BLOB PRIMARY KEY, uses INTEGER NOT NULL);
+"""
+_FROM_1: Final = "ALTER TABLE orders ADD COLUMN random_keys INTEGER NOT NULL DEFAULT 0;"
 _ORDER: Final = (
-    "id, matching_id, package, state, eid, cc_hash, test_order, expires_ns, max_downloads, max_cc_failures, rebinding"
+    "id, matching_id, package, state, eid, cc_hash, test_order, expires_ns, max_downloads, max_cc_failures, rebinding,"
+    " random_keys"
 )
 _DOWNLOAD: Final = "order_id, eid, state, attempts, cc_failures, euicc_otpk, transaction_id, last_seq"
 _TRANSACTION: Final = "transaction_id, order_id, eid, euicc_certificate, smdp_oid, at_ns"
@@ -82,6 +89,9 @@ class SqliteStore:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version == VERSION:
             return
+        if version == 1:
+            self._db.executescript(f"BEGIN;{_FROM_1}{_SINCE_2}PRAGMA user_version = {VERSION};COMMIT;")
+            return
         (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if version or tables:
             raise ConfigError(
@@ -89,7 +99,7 @@ class SqliteStore:
             )
         if self.path != ":memory:":
             self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.executescript(f"BEGIN;{_TABLES}PRAGMA user_version = {VERSION};COMMIT;")
+        self._db.executescript(f"BEGIN;{_TABLES}{_SINCE_2}PRAGMA user_version = {VERSION};COMMIT;")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -133,6 +143,15 @@ class SqliteStore:
         if not rows:
             raise RigError("the SM-DP+ store lost a package", where=self.path, expected=digest)
         return StoredPackage(*rows[0])
+
+    def protected(self, digest: str) -> bytes | None:
+        """Return what a package looks like under its random keys, or None."""
+        rows = self._rows("SELECT protected FROM protected WHERE digest = ?", (digest,))
+        return bytes(rows[0][0]) if rows else None
+
+    def add_protected(self, digest: str, protected: bytes) -> None:
+        """Keep a package as it is under its random keys."""
+        self._run("INSERT OR REPLACE INTO protected (digest, protected) VALUES (?, ?)", (digest, protected))
 
     # ------------------------------------------------------------------------------------------------------ orders
 
@@ -192,17 +211,30 @@ class SqliteStore:
         )
         self._run(f"INSERT OR REPLACE INTO downloads ({_DOWNLOAD}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
-    def downloads(self, *, eid: bytes | None = None, iccid: bytes | None = None) -> list[Download]:
-        """Return downloads, of an eUICC or of a profile or all; oldest order first."""
+    def downloads(
+        self, *, order_id: int | None = None, eid: bytes | None = None, iccid: bytes | None = None
+    ) -> list[Download]:
+        """Return downloads, of an order, of an eUICC, of a profile, or all; oldest order first."""
         names = ", ".join(f"d.{name}" for name in _DOWNLOAD.split(", "))
         statement = (
             f"SELECT {names} FROM downloads d"
             " JOIN orders o ON o.id = d.order_id JOIN packages p ON p.digest = o.package"
-            " WHERE (?1 IS NULL OR d.eid = ?1) AND (?2 IS NULL OR p.iccid = ?2) ORDER BY d.order_id, d.eid"
         )
-        return [_download(row) for row in self._rows(statement, (eid, iccid))]
+        wanted = {"d.order_id = ?": order_id, "d.eid = ?": eid, "p.iccid = ?": iccid}
+        given = {condition: value for condition, value in wanted.items() if value is not None}
+        statement += " WHERE " + " AND ".join(given) if given else ""
+        rows = self._rows(statement + " ORDER BY d.order_id, d.eid", tuple(given.values()))
+        return [_download(row) for row in rows]
 
     # ------------------------------------------------------------------------------- transactions and notifications
+
+    def count_challenge(self, challenge: bytes) -> int:
+        """Count a use of an eUICC challenge and return how many there were before."""
+        statement = (
+            "INSERT INTO challenges (challenge, uses) VALUES (?, 1)"
+            " ON CONFLICT (challenge) DO UPDATE SET uses = uses + 1 RETURNING uses - 1"
+        )
+        return int(self._rows(statement, (challenge,))[0][0])
 
     def add_transaction(self, transaction: Transaction) -> None:
         """Keep a transaction."""
@@ -255,11 +287,12 @@ def _order_values(order: Order) -> tuple[Any, ...]:
         order.max_downloads,
         order.max_cc_failures,
         order.rebinding,
+        order.random_keys,
     )
 
 
 def _order(row: Any) -> Order:
-    number, matching_id, package, state, eid, cc_hash, test, expires, downloads, failures, rebinding = row
+    number, matching_id, package, state, eid, cc_hash, test, expires, downloads, failures, rebinding, random_keys = row
     return Order(
         number,
         matching_id,
@@ -272,6 +305,7 @@ def _order(row: Any) -> Order:
         downloads,
         failures,
         bool(rebinding),
+        bool(random_keys),
     )
 
 

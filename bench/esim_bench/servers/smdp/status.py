@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,6 +29,7 @@ class StatusError(RspError):
 
 NO_SPACE: Final = StatusCode("8.1", "4.8", "not enough memory on the eUICC")
 EUICC_NOT_VERIFIED: Final = StatusCode("8.1", "6.1", "verification of the eUICC failed")
+EID_MISSING: Final = StatusCode("8.1.1", "2.2", "an order without MatchingID needs an EID")
 EID_REFUSED: Final = StatusCode("8.1.1", "3.8", "the order is not for this EID")
 EUM_INVALID: Final = StatusCode("8.1.2", "6.1", "EUM certificate invalid")
 EUM_EXPIRED: Final = StatusCode("8.1.2", "6.3", "EUM certificate outside its validity period")
@@ -49,3 +51,8 @@ ORDER_EXPIRED: Final = StatusCode("8.8.5", "4.10", "the download order has expir
 ORDER_RETRIES: Final = StatusCode("8.8.5", "6.4", "too many download attempts")
 UNKNOWN_TRANSACTION: Final = StatusCode("8.10.1", "3.9", "unknown TransactionID")
 UNKNOWN_CI: Final = StatusCode("8.11.1", "3.9", "unknown CI public key")
+
+CODES: Final[Mapping[str, StatusCode]] = {
+    f"{code.subject}/{code.reason}": code for code in list(globals().values()) if isinstance(code, StatusCode)
+}
+"""All of them, as "subject/reason"."""

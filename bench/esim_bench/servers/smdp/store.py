@@ -7,7 +7,7 @@ on one worker thread (see :class:`esim_bench.servers.smdp.Smdp`), so an implemen
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -26,6 +26,8 @@ class OrderState(Enum):
     DELETED = "Deleted"
     ERROR = "Error"
     """Given up: refused by the user, failed for good, or too many tries."""
+    UNAVAILABLE = "Unavailable"
+    """The order was cancelled by who gave it (ES2+.CancelOrder)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class StoredPackage:
 
     digest: str
     """SHA-256 of package and metadata, hex: its name in the store."""
-    upp: bytes
+    upp: bytes = field(repr=False)
     metadata: bytes
     """StoreMetadataRequest, BF25."""
     iccid: bytes
@@ -47,14 +49,14 @@ class Order:
 
     id: int
     """0 until it is stored."""
-    matching_id: str
+    matching_id: str = field(repr=False)
     """"" for a default order: found by EID."""
     package: str
     """Digest of the package."""
     state: OrderState
     eid: bytes | None = None
     """The only eUICC that may have it; set by the first binding, unless it is a test order."""
-    cc_hash: bytes | None = None
+    cc_hash: bytes | None = field(default=None, repr=False)
     """SHA-256 of the confirmation code."""
     test_order: bool = False
     """For any number of eUICCs, any number of times; states are those of each eUICC's download."""
@@ -63,6 +65,8 @@ class Order:
     max_cc_failures: int = 3
     rebinding: bool = True
     """Whether a profile that was bound once may be bound for another one-time key of the same eUICC."""
+    random_keys: bool = False
+    """Protected under random keys beforehand (PPK, SGP.22 2.5.3), which replace the session keys; else under these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,12 @@ class SmdpStore(Protocol):
     def package(self, digest: str) -> StoredPackage:
         """Return a package. Raises RigError when it is not there."""
 
+    def protected(self, digest: str) -> bytes | None:
+        """Return a package under its random keys (three keys of 16 bytes, then the 86 TLVs), or None."""
+
+    def add_protected(self, digest: str, protected: bytes) -> None:
+        """Keep a package as it is under its random keys."""
+
     def add_order(self, order: Order) -> Order:
         """Keep a new order and return it with its id."""
 
@@ -150,8 +160,13 @@ class SmdpStore(Protocol):
     def put_download(self, download: Download) -> None:
         """Keep a download in place of the former one."""
 
-    def downloads(self, *, eid: bytes | None = None, iccid: bytes | None = None) -> list[Download]:
-        """Return downloads, of an eUICC or of a profile or all; oldest order first."""
+    def downloads(
+        self, *, order_id: int | None = None, eid: bytes | None = None, iccid: bytes | None = None
+    ) -> list[Download]:
+        """Return downloads, of an order, of an eUICC, of a profile, or all; oldest order first."""
+
+    def count_challenge(self, challenge: bytes) -> int:
+        """Count a use of an eUICC challenge and return how many there were before."""
 
     def add_transaction(self, transaction: Transaction) -> None:
         """Keep a transaction."""

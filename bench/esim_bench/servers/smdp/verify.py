@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cryptography.x509 import InvalidVersion
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.x509 import InvalidVersion, load_der_x509_certificate
 
 from esim_bench.codec.tlv import Tlv
 from esim_bench.crypto import ecdsa
 from esim_bench.crypto.certificates import Certificate, CertificateError, Issuer, Role, check_euicc_chain
-from esim_bench.errors import CodecError, CryptoError
+from esim_bench.crypto.keys import PublicKey
+from esim_bench.errors import CodecError, CryptoError, RigError
 from esim_bench.servers.smdp.messages import SIGNATURE
 from esim_bench.servers.smdp.status import (
     EUICC_EXPIRED,
@@ -53,11 +55,19 @@ def verify_chain(euicc: Certificate, eum: Certificate, ci: Issuer, now_ns: int |
     return Euicc(euicc.eid, euicc)
 
 
-def verify_signature(certificate: Certificate, signature: Tlv, data: bytes) -> None:
+def key_of(certificate: bytes) -> PublicKey:
+    """Return the public key of an eUICC certificate that was verified before."""
+    key = load_der_x509_certificate(certificate).public_key()
+    if not isinstance(key, EllipticCurvePublicKey):
+        raise RigError("the store has a certificate without an EC key", found=type(key).__name__)
+    return key
+
+
+def verify_signature(key: PublicKey, signature: Tlv, data: bytes) -> None:
     """Verify a signature TLV (5F37) of an eUICC over bytes as received. Raises StatusError 8.1/6.1."""
     try:
         if signature.tag != SIGNATURE:
             raise CodecError("wrong tag", expected=f"{SIGNATURE:X}", found=f"{signature.tag:X}")
-        ecdsa.verify(certificate.public_key, signature.value, data)
+        ecdsa.verify(key, signature.value, data)
     except (CodecError, CryptoError) as exc:
         raise StatusError(EUICC_NOT_VERIFIED, "the signature does not hold") from exc
