@@ -20,16 +20,15 @@ from esim_bench.codec import bpp, comprehension, es9_asn1, es10, identifiers, tl
 from esim_bench.codec.apdu import Command
 from esim_bench.codec.atr import Atr, build_atr
 from esim_bench.codec.metadata import Metadata
-from esim_bench.codec.saip import Element, ProfilePackage, ResolveContext, encode_element, resolve_files
+from esim_bench.codec.saip import ProfilePackage, ResolveContext, encode_element, resolve_files
 from esim_bench.codec.saip.describe import content_text, rule_text
 from esim_bench.codec.saip.diff import diff
 from esim_bench.codec.saip.lint import lint
-from esim_bench.codec.schema import SAIP
 from esim_bench.crypto.crl import RevocationList
 from esim_bench.crypto.keys import Curve, from_point, load_any_private, load_private, private_to_pem
 from esim_bench.crypto.randomness import SeededRandomness
 from esim_bench.crypto.x509 import Certificate
-from esim_bench.errors import BenchError
+from esim_bench.errors import BenchError, CodecError
 from esim_bench.servers.pki import create_pki, make_eid
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "operational-a.der"
@@ -388,72 +387,7 @@ def test_a_bomb_takes_neither_time_nor_memory(bomb: str) -> None:
         assert peak < 64 * 1024 * 1024
 
 
-# ------------------------------------------------------------------------------------------------- there and back
-
-texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=16)
-networks = st.from_regex(r"[0-9]{5,6}", fullmatch=True)
-
-
-@QUICK
-@given(
-    st.builds(
-        Metadata,
-        iccid=st.binary(min_size=10, max_size=10),
-        service_provider=texts.filter(lambda text: len(text.encode()) <= 32),
-        profile_name=texts,
-        profile_class=st.sampled_from(("test", "provisioning", "operational")),
-        notifications=st.lists(
-            st.tuples(
-                st.lists(st.sampled_from(("install", "enable")), min_size=1, unique=True).map(sorted), st.just("a.b")
-            ).map(
-                lambda item: (tuple(reversed(item[0])) if item[0] == ["enable", "install"] else tuple(item[0]), item[1])
-            ),
-            max_size=2,
-        ).map(tuple),
-        owner=st.none()
-        | st.tuples(st.binary(min_size=3, max_size=3), st.none() | st.binary(min_size=1, max_size=8), st.none()),
-    )
-)
-def test_metadata_are_read_as_they_were_written(metadata: Metadata) -> None:
-    assert Metadata.parse(metadata.encode()) == metadata
-
-
-@QUICK
-@given(st.lists(st.sampled_from((0, 1)), min_size=1, max_size=3, unique=True), st.binary(max_size=15))
-def test_an_atr_is_read_as_it_was_built(protocols: list[int], historical: bytes) -> None:
-    atr = Atr.parse(build_atr(protocols, historical))
-    assert (list(atr.protocols), atr.historical) == (protocols, historical)
-
-
-@QUICK
-@given(st.lists(st.integers(0, 2**40), min_size=2, max_size=6))
-def test_object_identifiers_are_read_as_they_were_written(arcs: list[int]) -> None:
-    oid = ".".join(map(str, [2, *arcs]))
-    header = {
-        "major-version": 2,
-        "minor-version": 3,
-        "iccid": bytes(10),
-        "eUICC-Mandatory-services": {},
-        "eUICC-Mandatory-GFSTEList": [oid],
-    }
-    _, value = SAIP.decode("ProfileElement", SAIP.encode("ProfileElement", ("header", header)))
-    assert value == header
-
-
-pins = st.fixed_dictionaries(
-    {"keyReference": st.integers(-(2**60), 2**60), "pinValue": st.binary(min_size=8, max_size=8)},
-    optional={"unblockingPINReference": st.integers(0, 255), "pinAttributes": st.integers(0, 255)},
-)
-
-
-@QUICK
-@given(st.lists(pins, min_size=1, max_size=26), st.integers(0, 32767), st.booleans())
-def test_an_element_is_read_as_it_was_written(codes: list[dict[str, Any]], number: int, mandated: bool) -> None:
-    head: dict[str, Any] = {"mandated": None} if mandated else {}
-    value = {"pin-Header": {**head, "identification": number}, "pinCodes": ("pinconfig", codes)}
-    element = Element.parse(encode_element("pinCodes", value))
-    assert (element.value, element.identification, element.mandated) == (value, number, mandated)
-
+# ------------------------------------------------------------------------------------------------- file management
 
 fcps = st.fixed_dictionaries(
     {},
@@ -500,3 +434,40 @@ def test_any_file_management_is_carried_out_or_refused(lists: list[list[tuple[st
     head = {"mandated": None, "identification": 99}
     new = encode_element("genericFileManagement", {"gfm-header": head, "fileManagementCMD": lists})
     decode(everything_of_a_package, b"".join([*parts[:-1], new, parts[-1]]))
+
+
+# ------------------------------------------------------------------------------------------------- once wrong
+
+
+def test_an_alternative_of_a_later_version_is_refused() -> None:
+    # asn1tools makes nothing of it, and says nothing.
+    with pytest.raises(CodecError, match="finalResult"):
+        es10.InstallResult.parse(install_result("A200"))
+    with pytest.raises(CodecError, match="malformed"):
+        es10.profile_infos(hexed("BF2D02A900"))
+
+
+@pytest.mark.parametrize("number", ["", "7F" * 3000])
+def test_numbers_of_no_size_or_any_size_are_refused(number: str) -> None:
+    value = hexed(number)
+    with pytest.raises(CodecError, match="expected 1 to 64 bytes"):
+        tlv.parse(tlv.encode(0x80, value)).integer()
+    with pytest.raises(CodecError, match="1 to 64 bytes"):
+        es10.notification_list(
+            tlv.encode(0xBF28, tlv.encode(0xA0, tlv.encode(0xBF2F, tlv.encode(0x80, value), hexed("81020780 0C01 61"))))
+        )
+    with pytest.raises(CodecError):
+        es10.result_code(tlv.encode(0xBF31, tlv.encode(0x80, value)))
+    with pytest.raises(CodecError):
+        es10.error_code(tlv.encode(0xBF38, tlv.encode(0xA1, tlv.encode(0x02, value))))
+
+
+def test_an_object_identifier_has_an_end() -> None:
+    with pytest.raises(CodecError, match="Object identifier too long"):
+        ProfilePackage.parse(header_of(b"\xff" * 200 + b"\x01"), deep=True)
+
+
+def test_a_file_size_has_an_end() -> None:
+    package_of_one = files_of(hexed("82024121 83026F01") + tlv.encode(0x80, b"\xff" * 5000))
+    (finding,) = [each for each in lint(ProfilePackage.parse(package_of_one)) if each.severity == "error"]
+    assert (finding.rule, finding.found) == ("file-resolves", "a number of 5000 bytes")

@@ -272,3 +272,29 @@ def test_any_document_is_a_profile_or_refused(document: dict[str, Any]) -> None:
 def test_the_files_that_are_spoiled_are_good() -> None:
     assert load_profile(Path(profile_file("operational-a"))).upp
     assert load_rack(rack_file("sim-3")).select()
+
+
+# ------------------------------------------------------------------------------------------------- once wrong
+
+
+def test_half_a_surrogate_pair_goes_nowhere() -> None:
+    body = b'{"header":{"functionExecutionStatus":{"status":"Failed","statusCodeData":{"message":"\\ud800"}}}}'
+    with pytest.raises(CodecError, match="half a surrogate pair"):
+        es9.decode_response("cancelSession", body)
+    # Both halves are a sign.
+    with pytest.raises(RspError, match="\U0001f600"):
+        es9.decode_response("cancelSession", body.replace(b"\\ud800", b"\\ud83d\\ude00"))
+
+
+@pytest.mark.parametrize(("text", "message"), [("9" * 5000, "not valid TOML"), ("0x" + "f" * 5000, "very large")])
+def test_numbers_that_python_refuses_to_read_or_write(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "long.toml"
+    path.write_text(f"[profile]\nname = {text}\n")
+    with pytest.raises(ConfigError, match=message):
+        load_profile(path)
+
+
+def test_a_length_of_thousands_of_digits() -> None:
+    with pytest.raises(CodecError, match="length 4"):
+        at.apdu_answer([f'+CSIM: {"9" * 5000},"9000"'], "+CSIM")
+    assert at.cme_code("+CME ERROR: " + "9" * 5000) is None

@@ -139,7 +139,8 @@ class Certificate:
         """Read one DER certificate. Raises CodecError for anything else, also for bytes after its end."""
         der = bytes(der)
         parts = tlv.parse(der, "certificate").children() if der[:1] == b"\x30" else []
-        if len(parts) != 3 or parts[2].tag != 0x03 or not parts[2].value:
+        # The first byte of the BIT STRING counts unused bits: nobody signs it, so that only 0 may stand there.
+        if len(parts) != 3 or parts[2].tag != 0x03 or not parts[2].value.startswith(b"\x00"):
             raise CodecError("not a certificate", expected="30 { 30, 30, 03 }", found=der[:8].hex() or "no bytes")
         try:
             with warnings.catch_warnings():

@@ -292,7 +292,11 @@ async def _run_slot(
             failed(exc, "close")
         if trace is not None:
             trace.emit(MarkEvent(clock.wall_ns(), marks.ended(scenario.name, result.outcome)))
-            trace.close()
+            if clock.is_virtual():
+                trace.close()
+            else:
+                # The comments of a night's trace take a while, and the other slots must not wait for them.
+                await asyncio.to_thread(trace.close)
             result.apdus = trace.apdus
             if trace.failure is not None:
                 failed(trace.failure, "trace")

@@ -339,7 +339,11 @@ class _Builder:
         table = _template("usim").files
         there = [name for name, file in table.items() if file.created_by_default]
         there += [name for files in members.values() for name in files]
-        members["usim"]["ef-ust"] = [_content(contents.ust(there, table["ef-ust"].size or 0))]
+        usual = table["ef-ust"].size or 0
+        services = contents.ust(there, usual)
+        # The services of 5G stand behind what the template has room for.
+        longer = [_described({"efFileSize": bytes((len(services),))})] if len(services) > usual else []
+        members["usim"]["ef-ust"] = [*longer, _content(services)]
         return {
             kind: {"templateID": template_oid(USED_TEMPLATES[kind]), **files} if files else {}
             for kind, files in members.items()

@@ -89,11 +89,11 @@ _OTHER_SERVICES: Final = (28, 33, 38)
 
 
 def ust(files: Iterable[str], size: int) -> bytes:
-    """Return EF.UST for the files that are there, by their template names."""
-    table = bytearray(size)
-    for number in (*_OTHER_SERVICES, *(SERVICE_OF_FILE[name] for name in files if name in SERVICE_OF_FILE)):
-        if number <= size * 8:
-            table[(number - 1) // 8] |= 1 << (number - 1) % 8
+    """Return EF.UST for the files that are there, by their template names: ``size`` bytes, or as many as it takes."""
+    services = [*_OTHER_SERVICES, *(SERVICE_OF_FILE[name] for name in files if name in SERVICE_OF_FILE)]
+    table = bytearray(max(size, (max(services) + 7) // 8))
+    for number in services:
+        table[(number - 1) // 8] |= 1 << (number - 1) % 8
     return bytes(table)
 
 
