@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,6 +17,8 @@ Model = TypeVar("Model", bound=BaseModel)
 MAX_SIZE = 4 * 1024 * 1024
 _MAX_BITS = 1024
 """Of numbers that are shown; Python refuses to write very long ones."""
+_SECRET_KEYS: Final = frozenset(("k", "opc", "topc", "kic", "kid", "kik", "value"))
+"""Keys of subscriptions, and PINs: an error about them does not repeat them."""
 
 
 def load(path: Path, what: str) -> tuple[dict[str, Any], str]:
@@ -65,7 +67,7 @@ def complaints(error: ValidationError, path: Path, text: str) -> list[str]:
             message = "unknown key"
         elif item["type"] == "missing":
             message = "missing"
-        elif isinstance(found, str | int | float | bool):
+        elif isinstance(found, str | int | float | bool) and (not location or location[-1] not in _SECRET_KEYS):
             message += f", found {_short(found)}"
         lines.append(f"{path}:{line_of(text, location)}: {key}: {message}")
     return lines

@@ -25,6 +25,7 @@ from esim_bench.codec.apdu import Command
 from esim_bench.codec.metadata import Metadata
 from esim_bench.crypto.identity import EuiccIdentity
 from esim_bench.crypto.randomness import SeededRandomness
+from esim_bench.errors import CodecError, RspError
 from esim_bench.profile_file import read_package
 from esim_bench.servers.pki import Pki, create_pki, make_eid
 from esim_bench.servers.smdp import Smdp, SmdpCredentials, SqliteStore
@@ -35,6 +36,7 @@ ADDRESS = "testsmdpplus1.example.com"
 NOW_NS = 1_750_000_000 * 10**9
 EVENTS = ("install", "enable", "disable", "delete")
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+# So big that the metadata take two segments.
 ICON = bytes(index * 7 & 0xFF for index in range(1000))
 DEVICE = es10.device_info(bytes.fromhex("35290611"))
 
@@ -226,8 +228,12 @@ class World:
     # ------------------------------------------------------------------------------------------------ recording
 
     def ask(self, function: str, **fields: bytes | str) -> Mapping[str, bytes | str]:
-        self.server[function] = (fields, Snapshot(self.smdp), self.database())
+        self.note(function, fields)
         return asyncio.run(self.smdp.handle(function, fields))
+
+    def note(self, function: str, fields: dict[str, bytes | str]) -> None:
+        """Note how the server is before a function is called."""
+        self.server[function] = (fields, Snapshot(self.smdp), self.database())
 
     def tell(self, name: str, request: bytes) -> bytes:
         """Send a request to the card, after noting how the card is."""
@@ -298,6 +304,25 @@ class World:
         """Deliver a notification; return what the SM-DP+ keeps of it."""
         asyncio.run(self.smdp.handle("handleNotification", {"pendingNotification": notification}))
         return self.smdp.store.notifications()[-1]
+
+    def server_back_to(self, function: str) -> tuple[dict[str, bytes | str], Snapshot]:
+        """Take the server back to before a function was called; return its fields, and how the server is then."""
+        fields, before, database = self.server[function]
+        self.smdp.store._db.deserialize(database)
+        before.restore()
+        return fields, before
+
+    def handle(self, function: str, fields: Mapping[str, bytes | str]) -> str:
+        """Call the server; return "subject/reason", "malformed" (HTTP 400, or ASN.1 error 127) or "taken"."""
+        try:
+            asking = self.smdp.handle(function, fields)
+            with pytest.raises(StopIteration):
+                asking.send(None)
+        except CodecError:
+            return "malformed"
+        except RspError as exc:
+            return f"{exc.subject}/{exc.reason}"
+        return "taken"
 
     # ------------------------------------------------------------------------------------------------ replaying
 
@@ -373,9 +398,7 @@ def areas(data: bytes, layout: Sequence[Layout], offset: int = 0) -> Iterator[Ar
         name, inside = (member, ()) if isinstance(member, str) else member
         start = offset + item.offset
         length, value, end = (
-            start + len(tlv.tag_bytes(item.tag)),
-            start + item.header_length,
-            start + len(item.raw),
+            start + size for size in (len(tlv.tag_bytes(item.tag)), item.header_length, len(item.raw))
         )
         yield Area(name, "tag", start, length)
         yield Area(name, "length", length, value)
@@ -395,9 +418,6 @@ def expected(rules: Rules, area: Area) -> set[int | str]:
     return codes if isinstance(codes, set) else {codes}
 
 
-CERTIFICATE = ("tbsCertificate", "signatureAlgorithm", "signatureValue")
-
-
 # --------------------------------------------------------------------------------------------------------- fixtures
 
 
@@ -406,12 +426,9 @@ class Tools:
     """The above for tests."""
 
     Snapshot: type[Snapshot] = Snapshot
-    Terminal: type[Terminal] = Terminal
     flip: Callable[..., bytes] = flip
-    Area: type[Area] = Area
     areas: Callable[..., Iterator[Area]] = areas
     expected: Callable[[Rules, Area], set[int | str]] = expected
-    CERTIFICATE: tuple[str, ...] = CERTIFICATE
 
 
 @pytest.fixture(scope="session")
@@ -429,14 +446,19 @@ def identity(pki: Pki) -> EuiccIdentity:
     return pki.issue_euicc(make_eid(1), SeededRandomness("euicc"))
 
 
-def metadata_of(upp: bytes) -> bytes:
+def metadata_of(upp: bytes, icon: bytes) -> bytes:
     iccid = es10.swap_nibbles(tlv.parse_prefix(upp).get(0x83).value)
-    # With an icon, so that the metadata take two segments.
-    return Metadata(iccid, "Operator", "Flips", notifications=[(EVENTS, ADDRESS)], icon_type=1, icon=ICON).encode()
+    return Metadata(iccid, "Operator", "Flips", notifications=[(EVENTS, ADDRESS)], icon_type=1, icon=icon).encode()
 
 
 def build_world(
-    pki: Pki, identity: EuiccIdentity, upp: bytes | None = None, *, confirmation_code: str | None = None, **options: Any
+    pki: Pki,
+    identity: EuiccIdentity,
+    upp: bytes | None = None,
+    *,
+    confirmation_code: str | None = None,
+    icon: bytes = ICON,
+    **options: Any,
 ) -> World:
     """Make a card that has one profile enabled, and an SM-DP+ that has another one for it."""
     smdp = Smdp(
@@ -450,14 +472,14 @@ def build_world(
     card = SimCard(identity, STANDARD, SeededRandomness("card"))
     world = World(smdp, card, Terminal(card), pki, matching_id="OWN")
     own = read_package(GOLDEN / "operational-b.der").raw
-    smdp.release(own, metadata_of(own), "OWN", test_order=True)
+    smdp.release(own, metadata_of(own, icon), "OWN", test_order=True)
     world.download()
     iccid = es10.swap_nibbles(tlv.parse_prefix(own).get(0x83).value)
     assert es10.result_code(world.terminal.es10(es10.enable_profile(iccid, refresh=False)))[0] == 0
     for key in card.nvm.keys("notification/"):
         card.nvm.delete(key)
     upp = upp or read_package(GOLDEN / "operational-a.der").raw
-    smdp.release(upp, metadata_of(upp), "FLIP", test_order=True, confirmation_code=confirmation_code)
+    smdp.release(upp, metadata_of(upp, icon), "FLIP", test_order=True, confirmation_code=confirmation_code)
     world.matching_id, world.confirmation_code = "FLIP", confirmation_code
     world.steps.clear()
     return world

@@ -360,6 +360,22 @@ def test_bytes_after_the_certificate_are_refused(ci):
         Certificate.load(ci.der + b"\x00")
 
 
+def test_the_count_of_unused_bits_is_not_a_place_for_a_change():
+    """It is the one byte of a certificate that no signature and no comparison covers."""
+    certificates = [
+        PKIS["P-256, SGP.22 v2"].issue(kind, role) for kind, role in (("ci", Role.CI), ("dp", Role.DP_AUTH))
+    ]
+    for certificate in certificates:
+        at = len(certificate.der) - len(certificate.signature) - 1
+        # A reader of X.509 takes so many unused bits where the last ones happen to be 0: make them so.
+        data = certificate.der[:-1] + bytes((certificate.der[-1] & 0xF0,))
+        assert data[at] == 0
+        Certificate.load(data)
+        for count in range(1, 5):
+            with pytest.raises(CodecError, match="not a certificate"):
+                Certificate.load(data[:at] + bytes((count,)) + data[at + 1 :])
+
+
 GOOD = PKIS["P-256, SGP.22 v2"].issue("dp", Role.DP_AUTH)
 GOOD_CI = PKIS["P-256, SGP.22 v2"].issue("ci", Role.CI)
 

@@ -113,14 +113,14 @@ def test_control_characters_in_a_package_stay_there(tmp_path: Path, capsys: pyte
 
 def test_lint_of_a_readable_profile(capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["package", "lint", "operational-a"]) == 0
-    source = Path(__file__).resolve().parents[2] / "profiles" / "operational-b.toml"
+    source = Path(__file__).resolve().parents[2] / "profiles" / "bootstrap-global.toml"
     assert invoke(["package", "lint", str(source), "--json"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("operational-a: 0 errors")
     document = json.loads(out.partition("\n")[2])
     first = document["findings"][0]
     assert (first["rule"], first["severity"], first["kind"], first["identification"]) == (
-        "ust-service",
+        "arr-pin",
         "note",
         "usim",
         5,

@@ -1,6 +1,7 @@
 """Virtual time: sleeping is free, deadlocks and spinning are errors."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -81,6 +82,51 @@ def test_spinning_without_time_advancing_is_an_error() -> None:
     async def main() -> None:
         while True:  # noqa: ASYNC110 - the mistake under test
             await asyncio.sleep(0)
+
+    with pytest.raises(RigError, match="spins"):
+        clock.run_virtual(main())
+
+
+async def passing(seconds: float) -> None:
+    if not clock.leap(seconds):
+        await asyncio.sleep(seconds)
+
+
+def test_a_leap_is_a_sleep_that_nobody_could_have_noticed() -> None:
+    async def story(wait: Callable[[float], Awaitable[None]]) -> list[tuple[str, float]]:
+        told: list[tuple[str, float]] = []
+
+        async def device(name: str, *seconds: float) -> None:
+            for pause in seconds:
+                await wait(pause)
+                told.append((name, clock.now()))
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(device("a", 1.0, 0.5, 0.0, 2.5))
+            group.create_task(device("b", 1.5, 0.25, 0.1, 0.1, 7.0, 1.0))
+        await device("alone", 1.0, 2.0)
+        return told
+
+    assert clock.run_virtual(story(passing)) == clock.run_virtual(story(asyncio.sleep))
+
+
+def test_a_timeout_ends_leaps_too() -> None:
+    async def forever() -> None:
+        while True:
+            await passing(3)
+
+    async def main() -> float:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(forever(), 10)
+        return clock.now()
+
+    assert clock.run_virtual(main()) == 10
+
+
+def test_leaps_of_no_time_are_spinning() -> None:
+    async def main() -> None:
+        while True:
+            await passing(0)
 
     with pytest.raises(RigError, match="spins"):
         clock.run_virtual(main())

@@ -12,15 +12,23 @@ SHORTEST: Final = 4
 MASK: Final = "***"
 
 
+def hide(text: str, secrets: Iterable[str]) -> str:
+    """Return text without secrets."""
+    for word in _words(secrets):
+        text = text.replace(word, MASK)
+    return text
+
+
+def _words(secrets: Iterable[str]) -> list[str]:
+    return sorted({word for word in secrets if len(word) >= SHORTEST}, key=lambda word: (-len(word), word))
+
+
 def conceal(error: BenchError, secrets: Iterable[str]) -> None:
     """Replace secrets in all that an error says, in place."""
-    words = sorted({word for word in secrets if len(word) >= SHORTEST}, key=len, reverse=True)
+    words = _words(secrets)
 
     def masked(value: object) -> object:
-        if isinstance(value, str):
-            for word in words:
-                value = value.replace(word, MASK)
-        return value
+        return hide(value, words) if isinstance(value, str) else value
 
     if not any(word in text for word in words for text in (str(error), repr(vars(error)))):
         return

@@ -6,7 +6,7 @@ The matching id is a secret of its order: no error and no text for people shows 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from esim_bench.errors import CodecError
 
@@ -19,7 +19,7 @@ class ActivationCode:
 
     address: str
     """Host name of the SM-DP+, with ``:port`` where it is not 443."""
-    matching_id: str = ""
+    matching_id: str = field(default="", repr=False)
     """Empty: the order is found by the EID."""
     smdp_oid: str | None = None
     """The OID that the SM-DP+'s certificate must carry."""

@@ -5,7 +5,7 @@ What a network makes and a USIM judges: AUTN, and what a USIM makes and a networ
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from esim_bench.errors import CodecError, CryptoError
@@ -47,9 +47,9 @@ class Vector:
 
     rand: bytes
     autn: bytes
-    xres: bytes
-    ck: bytes
-    ik: bytes
+    xres: bytes = field(repr=False)
+    ck: bytes = field(repr=False)
+    ik: bytes = field(repr=False)
 
 
 def authentication_vector(functions: AkaFunctions, rand: bytes, sqn: bytes, amf: bytes = b"\x80\x00") -> Vector:

@@ -6,7 +6,7 @@ One :class:`Bsp` is one direction of one secure channel: the sender protects, th
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -47,9 +47,9 @@ class BspStructureError(CodecError):
 class SessionKeys:
     """Initial MAC chaining value, S-ENC and S-MAC, 16 bytes each; in the order in which the KDF gives them."""
 
-    mcv: bytes
-    enc: bytes
-    mac: bytes
+    mcv: bytes = field(repr=False)
+    enc: bytes = field(repr=False)
+    mac: bytes = field(repr=False)
 
     def __post_init__(self) -> None:
         for name in ("mcv", "enc", "mac"):

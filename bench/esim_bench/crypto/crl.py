@@ -73,7 +73,7 @@ class RevocationList:
         """Read one DER CertificateList. Raises CodecError for anything else, also one without a CRL number."""
         der = bytes(der)
         members = tlv.parse(der, "CertificateList").children() if der[:1] == b"\x30" else []
-        if len(members) != 3 or members[2].tag != 0x03 or not members[2].value:
+        if len(members) != 3 or members[2].tag != 0x03 or not members[2].value.startswith(b"\x00"):
             raise CodecError("not a CRL", expected="30 { 30, 30, 03 }", found=der[:8].hex() or "no bytes")
         try:
             with warnings.catch_warnings():

@@ -7,7 +7,7 @@ carry them as ``rotationConstants`` and ``xoringConstants``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
@@ -27,8 +27,8 @@ CONSTANTS = b"".join(number.to_bytes(BLOCK, "big") for number in (0, 1, 2, 4, 8)
 class Milenage:
     """The functions of one subscription. Raises CodecError when a part has the wrong size."""
 
-    key: bytes
-    opc: bytes
+    key: bytes = field(repr=False)
+    opc: bytes = field(repr=False)
     rotations: bytes = ROTATIONS
     constants: bytes = CONSTANTS
     res_length: int = 8

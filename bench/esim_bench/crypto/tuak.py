@@ -6,7 +6,7 @@ CK and IK 16 or 32. Every value stands in Keccak's state with its last byte firs
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from esim_bench.errors import CodecError
 
@@ -22,8 +22,8 @@ _LENGTHS = {4: 0x00, 8: 0x08, 16: 0x10, 32: 0x20}
 class Tuak:
     """The functions of one subscription. Raises CodecError when a part has the wrong size."""
 
-    key: bytes
-    topc: bytes
+    key: bytes = field(repr=False)
+    topc: bytes = field(repr=False)
     mac_length: int = 8
     res_length: int = 8
     ck_length: int = 16

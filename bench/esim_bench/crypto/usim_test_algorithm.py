@@ -5,7 +5,7 @@ K, RAND, CK and IK are 16 bytes, SQN and AK 6, AMF 2, MAC 8, RES 4 to 16.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from esim_bench.errors import CodecError
@@ -18,7 +18,7 @@ AMF_RESYNCH: Final = b"\xff\xff"
 class UsimTestAlgorithm:
     """The functions with one key. Raises CodecError when a part has the wrong size."""
 
-    key: bytes
+    key: bytes = field(repr=False)
     res_length: int = 16
 
     def __post_init__(self) -> None:

@@ -16,14 +16,18 @@ from esim_bench.rack.qr import activation_code_of
 class ProfileSource(BaseModel):
     """Parameters that name the profile to install; exactly one of the three, or none for the scenario's default."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     package: Path | None = Field(None, description="profile package file (concatenated profile elements, DER)")
     profile: str | None = Field(None, description="name of a profile in profiles/")
     activation_code: str | None = Field(
-        None, description="LPA:1$HOST$MATCHINGID[$OID[$1]] of a running SM-DP+, or @FILE: an image of its QR code"
+        None,
+        description="LPA:1$HOST$MATCHINGID[$OID[$1]] of a running SM-DP+, or @FILE: an image of its QR code",
+        repr=False,
     )
-    confirmation_code: str | None = Field(None, description="confirmation code, where the SM-DP+ asks for one")
+    confirmation_code: str | None = Field(
+        None, description="confirmation code, where the SM-DP+ asks for one", repr=False
+    )
     accept_rules: bool = Field(
         default=False,
         description="agree to policy rules that ask for consent (protected slots; simulated ones always do)",

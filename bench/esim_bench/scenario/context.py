@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from esim_bench import clock
+from esim_bench.agents.secrecy import hide
 from esim_bench.errors import BenchError
 from esim_bench.events import MarkEvent
 from esim_bench.rack.slot import Slot
@@ -36,8 +37,16 @@ class Step:
 class Bench:
     """One slot, seen by a scenario."""
 
-    def __init__(self, slot: Slot, on_step: Callable[[str, str | None], None] | None = None) -> None:
+    def __init__(
+        self,
+        slot: Slot,
+        on_step: Callable[[str, str | None], None] | None = None,
+        *,
+        secrets: Sequence[str] = (),
+    ) -> None:
+        """``secrets``: words that no detail of a step may tell, wherever they come from."""
         self.slot = slot
+        self._secrets = secrets
         self.steps: list[StepResult] = []
         self._on_step = on_step or (lambda name, outcome: None)
 
@@ -62,6 +71,7 @@ class Bench:
         self._end(step, Outcome.PASS, began, step.detail)
 
     def _end(self, step: Step, outcome: Outcome, began: float, detail: str) -> None:
+        detail = hide(detail, self._secrets)
         self.steps.append(StepResult(step.name, outcome, clock.now() - began, detail))
         self.mark(marks.step_ended(step.name, outcome, detail))
         self._on_step(step.name, outcome.value)

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 import esim_bench
 from esim_bench import clock
+from esim_bench.agents.secrecy import hide
 from esim_bench.errors import BenchError
 from esim_bench.events import MarkEvent
 from esim_bench.rack.model import Rack, SlotSpec
@@ -190,11 +191,15 @@ async def _live_mask(world: World, spec: SlotSpec, params: BaseModel, options: R
 
 
 async def _mask(world: World, params: BaseModel) -> SecretMask:
-    words: list[str] = []
-    if isinstance(params, ProfileSource):
-        order = await world.order(params)
-        words = [order.activation_code.matching_id, params.confirmation_code or ""]
-    return SecretMask(word for word in words if word)
+    return SecretMask(await _secrets(world, params))
+
+
+async def _secrets(world: World, params: BaseModel) -> list[str]:
+    """Return the words of a run's parameters that nobody is to read."""
+    if not isinstance(params, ProfileSource):
+        return []
+    order = await world.order(params)
+    return [word for word in (order.activation_code.matching_id, params.confirmation_code) if word]
 
 
 def write_document(folder: Path, result: RunResult) -> None:
@@ -255,19 +260,21 @@ async def _run_slot(
     slot: Slot | None = None
     trace: SlotTrace | None = None
     extra: list[StepResult] = []
+    words: list[str] = []
 
     def failed(exc: BaseException, name: str = scenario.name) -> None:
         result.outcome = outcome_of(exc)
-        extra.append(StepResult(name, result.outcome, clock.now() - began, _said(exc)))
+        extra.append(StepResult(name, result.outcome, clock.now() - began, hide(_said(exc), words)))
 
     try:
         assert result.trace is not None
+        words += await _secrets(world, params)
         secrecy = await _secrecy(world, spec, params, options)
         journal = Journal.create(result.trace, slot=spec.name, **secrecy)
         trace = SlotTrace(journal, options.on_record, await _live_mask(world, spec, params, options))
         trace.emit(MarkEvent(clock.wall_ns(), marks.begun(scenario.name, spec.form_factor.value, spec.name)))
         slot = open_slot(spec, world, trace, allow_destructive=options.allow_destructive)
-        bench = Bench(slot, lambda step, outcome: on_step(spec.name, step, outcome))
+        bench = Bench(slot, lambda step, outcome: on_step(spec.name, step, outcome), secrets=words)
         async with asyncio.timeout(options.timeout) as scope:
             trace.on_failure = _stop(scope)
             if trace.failure is None:

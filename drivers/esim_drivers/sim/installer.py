@@ -14,7 +14,7 @@ from esim_bench.codec.saip import Element, FileSpec, ResolveContext, resolve_fil
 from esim_bench.errors import BenchError, CodecError
 from esim_drivers.sim import pe_data
 from esim_drivers.sim.fcp import MF, FileHeader
-from esim_drivers.sim.filesystem import Path, file_key, isdp_prefix
+from esim_drivers.sim.filesystem import Path, file_key, isdp_prefix, path_text
 from esim_drivers.sim.nvm import Nvm
 from esim_drivers.sim.pe_data import Context, PeStatus, Refused, Writes
 from esim_drivers.sim.personality import Personality
@@ -249,7 +249,7 @@ class ProfileInstaller:
             adfs[header.aid] = path
             self._context.adfs, self._context.adf = adfs, path
         self._files[path] = header
-        key = file_key(self._isdp_aid, path)
+        key = f"{self._prefix}f/{path_text(path)}"
         kept = header.encode()
         own = not header.is_df and not header.link
         if own and header.size > self._free:

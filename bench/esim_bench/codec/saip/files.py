@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from esim_bench.codec.saip.package import Element
@@ -257,20 +258,12 @@ def _described(
 
 
 def _structure(fcp: Mapping[str, Any], known: FileTemplate | None, where: str) -> tuple[str, int | None]:
-    # TS 102 221 11.1.1.4.3: file type and structure, data coding, then the record length of two bytes.
     descriptor: bytes | None = fcp.get("fileDescriptor")
     if descriptor is None:
         if known is None:
             raise CodecError("no file descriptor", where=where, expected="fileDescriptor")
         return known.kind, known.record_length
-    file_type = descriptor[0] & 0x3F
-    kind: str | None
-    if file_type == 0x38:
-        kind = "df"
-    elif file_type == 0x39:
-        kind = "ber-tlv"
-    else:
-        kind = _STRUCTURES.get(file_type & 0x07) if file_type & 0x38 in (0x00, 0x08) else None
+    kind, record_length = _descriptor(descriptor)
     if kind is None:
         raise CodecError(
             "malformed file descriptor",
@@ -278,6 +271,18 @@ def _structure(fcp: Mapping[str, Any], known: FileTemplate | None, where: str) -
             expected="4121, 4221xxxx, 4621xxxx, 7821 or 7921",
             found=descriptor.hex().upper(),
         )
+    return kind, record_length
+
+
+@lru_cache(maxsize=256)
+def _descriptor(descriptor: bytes) -> tuple[str | None, int | None]:
+    # TS 102 221 11.1.1.4.3: file type and structure, data coding, then the record length of two bytes.
+    file_type = descriptor[0] & 0x3F
+    if file_type == 0x38:
+        return "df", None
+    if file_type == 0x39:
+        return "ber-tlv", None
+    kind = _STRUCTURES.get(file_type & 0x07) if file_type & 0x38 in (0x00, 0x08) else None
     if kind in ("linear", "cyclic") and len(descriptor) >= 3:
         return kind, int.from_bytes(descriptor[2:], "big")
     return kind, None
@@ -362,6 +367,8 @@ def _fill(proprietary: Mapping[str, Any], known: FileTemplate | None, where: str
 
 class _Content:
     """Builds the content of one file: the pattern first, then what the commands write over it."""
+
+    __slots__ = ("_at", "_data", "_grows", "_limit", "_record_length", "_where", "changed")
 
     def __init__(self, kind: str, size: int | None, record_length: int | None, where: str) -> None:
         """``size`` None: there is no content to write. ``record_length`` None: it is not in records."""
