@@ -758,16 +758,21 @@ def test_any_order_of_es10_calls(kit_of: Any) -> None:
     Es10.kit = kit_of
     Es10.reached = set()
     Es10.snapshots = {}
-    run_state_machine_as_test(
-        Es10,
-        settings=settings(
-            max_examples=60,
-            stateful_step_count=40,
-            deadline=None,
-            derandomize=True,
-            suppress_health_check=list(HealthCheck),
-            report_multiple_bugs=False,
-        ),
-    )
     wanted = {"cut, as before", "failed", "install 0"} | {f"{tag:X} 0" for tag in (ENABLE, DISABLE, DELETE, 0xBF34)}
+    # The first round is the same on every machine; the others, rarely needed, fill what another Python left out.
+    for derandomize in (True, False, False, False):
+        run_state_machine_as_test(
+            Es10,
+            settings=settings(
+                max_examples=60,
+                stateful_step_count=40,
+                deadline=None,
+                derandomize=derandomize,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+                report_multiple_bugs=False,
+            ),
+        )
+        if wanted <= Es10.reached:
+            break
     assert wanted <= Es10.reached, wanted - Es10.reached
