@@ -22,7 +22,7 @@ from esim_bench.trace import Reader
 COMMAND = [sys.executable, "-c", "from esim_bench.cli.main import main; main()"]
 ARGUMENTS = ["run", "provision", "--live", "--json"]
 SLOTS = ["A1", "B1", "C1"]
-FORKED, REAL = 88, 12
+FORKED, REAL = 96, 6
 
 # A process that has loaded everything and makes a run of each line it reads: a fork, whose stderr is the line's pipe.
 WARM = """

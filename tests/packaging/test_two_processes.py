@@ -47,8 +47,8 @@ retries = 0
 
 [[slot]]
 name = "A1"
-form_factor = "4FF"
-sim = { personality = "4ff" }
+form_factor = "iSIM"
+sim = { personality = "isim" }
 """
 
 
