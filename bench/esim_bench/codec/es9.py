@@ -79,7 +79,7 @@ def encode_request(function: str, fields: Fields) -> bytes:
 
 def decode_request(function: str, body: bytes) -> dict[str, bytes | str]:
     """Read the body of a request. Raises CodecError."""
-    return _decode(FUNCTIONS[function].request, _object(body, function), function)
+    return _decode(FUNCTIONS[function].request, json_object(body, function), function)
 
 
 def encode_response(function: str, fields: Fields) -> bytes:
@@ -100,7 +100,7 @@ def encode_failure(error: RspError, status: str = "Failed") -> bytes:
 
 def decode_response(function: str, body: bytes) -> dict[str, bytes | str]:
     """Read the body of an answer. Raises RspError when the function failed, CodecError for a malformed body."""
-    document = _object(body, function)
+    document = json_object(body, function)
     header = document.get("header")
     execution = header.get("functionExecutionStatus") if isinstance(header, dict) else None
     status = execution.get("status") if isinstance(execution, dict) else None
@@ -121,7 +121,8 @@ def _dump(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def _object(body: bytes, where: str) -> dict[str, Any]:
+def json_object(body: bytes, where: str) -> dict[str, Any]:
+    """Read a body that is one JSON object. Raises CodecError, also for one with too many arrays and objects."""
     # Ours are flat. A bound on all brackets bounds the depth of nesting, and the work on an answer full of them.
     if body.count(b"[") + body.count(b"{") > MAX_OBJECTS:
         raise CodecError("JSON with too many arrays and objects", where=where, expected=f"at most {MAX_OBJECTS}")
