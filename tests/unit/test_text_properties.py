@@ -66,6 +66,13 @@ def test_a_spoiled_activation_code_never_shows_its_matching_id(code: ActivationC
     assert code.matching_id not in message
 
 
+def test_a_dollar_too_many_does_not_show_the_matching_id() -> None:
+    for code in ("LPA:1$host.example$$SECRET-1", "LPA:1$host.example$$$SECRET-1"):
+        with pytest.raises(CodecError) as caught:
+            ActivationCode.parse(code)
+        assert "SECRET" not in str(caught.value)
+
+
 # ------------------------------------------------------------------------------------------------- identifiers
 
 digits = st.text("0123456789", min_size=0, max_size=25)
@@ -206,10 +213,12 @@ def test_es9_messages_are_read_as_they_were_written(name: str, data: st.DataObje
 
 
 @QUICK
+@example("8.2.6", "3.8", "half a pair: \ud800")
 @given(any_text, any_text, any_text)
 def test_any_refusal_is_passed_on_or_refused(subject: str, reason: str, message: str) -> None:
     error = RspError(subject, reason, message, identifier=message)
-    read(lambda: es9.decode_response("cancelSession", es9.encode_failure(error)))
+    body = es9.encode_failure(error)
+    read(lambda: es9.decode_response("cancelSession", body))
 
 
 # ------------------------------------------------------------------------------------------------- TOML

@@ -45,10 +45,13 @@ class ActivationCode:
             raise CodecError("matching id in the activation code", expected="letters, digits and -", found=repr(wrong))
         oid = fields[3] if len(fields) > 3 else ""
         if oid and not re.fullmatch(r"[0-2](\.\d+)+", oid):
-            raise CodecError("SM-DP+ OID in the activation code", expected="dotted numbers", found=repr(oid))
+            # With a $ too many the matching id stands here: it is not shown.
+            found = f"{len(oid)} other characters"
+            raise CodecError("SM-DP+ OID in the activation code", expected="dotted numbers", found=found)
         flag = fields[4] if len(fields) > 4 else ""
         if flag not in ("", "1"):
-            raise CodecError("confirmation code flag in the activation code", expected="1 or nothing", found=repr(flag))
+            found = f"{len(flag)} other characters"
+            raise CodecError("confirmation code flag in the activation code", expected="1 or nothing", found=found)
         return cls(address, matching_id, oid or None, flag == "1")
 
     @property

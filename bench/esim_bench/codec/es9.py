@@ -95,7 +95,9 @@ def encode_failure(error: RspError, status: str = "Failed") -> bytes:
         data["subjectIdentifier"] = error.identifier
     if error.message:
         data["message"] = error.message
-    return _dump({"header": {"functionExecutionStatus": {"status": status, "statusCodeData": data}}})
+    # A refusal must reach the other side whatever it quotes: half a surrogate pair becomes a question mark.
+    quoted = {name: text.encode(errors="replace").decode() for name, text in data.items()}
+    return _dump({"header": {"functionExecutionStatus": {"status": status, "statusCodeData": quoted}}})
 
 
 def decode_response(function: str, body: bytes) -> dict[str, bytes | str]:
@@ -118,7 +120,10 @@ def decode_response(function: str, body: bytes) -> dict[str, bytes | str]:
 
 
 def _dump(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    try:
+        return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    except UnicodeEncodeError as exc:
+        raise CodecError("half a surrogate pair in a text", where="ES9+ message", expected="Unicode") from exc
 
 
 def json_object(body: bytes, where: str) -> dict[str, Any]:

@@ -185,4 +185,7 @@ def _octets(member: Member, value: str, where: str) -> bytes:
 
 
 def _dump(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    try:
+        return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    except UnicodeEncodeError as exc:
+        raise CodecError("half a surrogate pair in a text", where="ESipa message", expected="Unicode") from exc
