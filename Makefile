@@ -22,7 +22,7 @@ demo: $(RUN_STAMP)
 	@$(BIN)/esim-bench demo
 
 test: $(DEV_STAMP) system-packages
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 check: $(DEV_STAMP)
 	$(BIN)/ruff check .

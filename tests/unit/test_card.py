@@ -6,7 +6,8 @@ import pytest
 
 from esim_bench import clock
 from esim_bench.card import Card, Guard
-from esim_bench.codec import es10
+from esim_bench.codec import es10, euicc_package
+from esim_bench.codec.euicc_operations import Delete, Disable, ListProfileInfo, Operation
 from esim_bench.errors import CardStatusError, ProtectedError, ProtocolError
 from esim_bench.events import ListSink
 from esim_bench.ports import CardCapabilities, Exchange, StopRule
@@ -269,6 +270,34 @@ def test_an_own_iccid_beside_another_profile_opens_no_door() -> None:
     both = "BF33" + "1E" + "4F10A0000005591010FFFFFFFF8900001000" + "5A0A" + OWN.hex()
     with pytest.raises(ProtectedError):
         guard.outgoing(bytes.fromhex(f"81E29100{len(both) // 2:02X}{both}"))
+
+
+def a_package(*operations: Operation, block: int) -> list[bytes]:
+    """An eUICC Package as STORE DATA commands with so many bytes in each block."""
+    signed = euicc_package.package_signed("testeim1", bytes(16), 1, operations)
+    request = euicc_package.package_request(signed, bytes(64))
+    chunks = [request[at : at + block] for at in range(0, len(request), block)]
+    return [
+        bytes((0x81, 0xE2, 0x91 if chunk is chunks[-1] else 0x11, number, len(chunk))) + chunk
+        for number, chunk in enumerate(chunks)
+    ]
+
+
+@pytest.mark.parametrize("block", [255, 16, 3])
+def test_a_package_that_deletes_a_profile_that_is_not_ours_does_not_leave(block: int) -> None:
+    other = bytes.fromhex("98001032547698100000")
+    commands = a_package(ListProfileInfo(), Delete(OWN), Delete(other), block=block)
+    guard = Guard(True, [OWN])
+    for command in commands[:-1]:
+        guard.outgoing(command)
+    with pytest.raises(ProtectedError, match="deletes 8900012345678901"):
+        guard.outgoing(commands[-1])
+
+
+def test_a_package_that_deletes_what_this_bench_installed_may_leave() -> None:
+    guard = Guard(True, [OWN])
+    for command in a_package(Disable(OWN), Delete(OWN), block=20):
+        guard.outgoing(command)
 
 
 def test_data_that_looks_like_a_deletion_inside_a_chain_is_data() -> None:

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from esim_bench import clock
-from esim_bench.agents.es9_client import Es9Client
 from esim_bench.agents.user import NOBODY, Answer, User
 from esim_bench.codec import es10, tlv
 from esim_bench.codec.activation_code import ActivationCode
 from esim_bench.codec.metadata import Metadata
 from esim_bench.crypto.randomness import SeededRandomness
 from esim_bench.errors import AgentError, BenchError, ProtocolError
+from esim_bench.es9_client import Es9Client
 from esim_bench.events import NullSink
 from esim_bench.ports import Bearer, HttpResponse
 from esim_bench.rack.model import Rack as LoadedRack

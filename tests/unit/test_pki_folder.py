@@ -65,7 +65,7 @@ def files(folder):
 
 def test_the_layout(pki, tmp_path):
     pki.save(tmp_path)
-    parts = ("ci", "eum", EUICC, "smdp/auth", "smdp/pb", "smdp/tls")
+    parts = ("ci", "eum", EUICC, "smdp/auth", "smdp/pb", "smdp/tls", "eim/sign", "eim/tls")
     assert set(files(tmp_path)) == {f"{part}/{kind}.pem" for part in parts for kind in ("certificate", "key")} | {
         "tls-root.pem"
     }
@@ -81,7 +81,7 @@ def test_what_was_written_is_read_again(pki, tmp_path):
     again = load_pki(tmp_path, now_ns=NOW)
     assert again.tls_root == pki.tls_root
     assert (again.ci.certificate, again.eum.certificate) == (pki.ci.certificate, pki.eum.certificate)
-    for name in ("smdp_auth", "smdp_pb", "smdp_tls"):
+    for name in ("smdp_auth", "smdp_pb", "smdp_tls", "eim", "eim_tls"):
         old, new = getattr(pki, name), getattr(again, name)
         assert old.certificate == new.certificate
         assert old.key.private_numbers() == new.key.private_numbers()

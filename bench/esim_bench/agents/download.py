@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
+from esim_bench.agents.rsp_server import Announcement, Es9Server, RspServer, checked, checked_fields
 from esim_bench.agents.secrecy import conceal
 from esim_bench.agents.user import NOBODY, Answer, NoAnswer, User
 from esim_bench.codec import bpp, es10
@@ -27,8 +28,6 @@ from esim_bench.errors import (
 
 if TYPE_CHECKING:
     from esim_bench.agents.lpa import Lpa
-
-T = TypeVar("T")
 
 END_USER_REJECTION: Final = 0
 POSTPONED: Final = 1
@@ -78,13 +77,11 @@ class _StopError(Exception):
 class _Session:
     """What both sides know after the authentication."""
 
-    address: str
+    server: RspServer
     transaction_id: bytes
-    metadata: Metadata
-    raw_metadata: bytes
-    smdp_signed2: bytes
-    smdp_signature2: bytes
-    smdp_certificate: bytes
+    announced: Announcement
+    metadata: Metadata | None
+    """None where an eIM looks at it."""
     confirmation_code_required: bool
 
 
@@ -105,25 +102,50 @@ async def download(
     the LPA ended the session, both sides were told so, with the reason of SGP.22 5.7.14. A download whose way to the
     server broke may simply be tried again: the eUICC keeps its one-time key for it.
     """
+    server = Es9Server(lpa.es9, code)
+    return await download_from(
+        lpa,
+        server,
+        code.matching_id,
+        confirmation_code=confirmation_code,
+        user=user,
+        examine=examine,
+        progress=progress,
+    )
+
+
+async def download_from(
+    lpa: Lpa,
+    server: RspServer,
+    matching_id: str = "",
+    *,
+    confirmation_code: str | None = None,
+    user: User = NOBODY,
+    examine: Examine | None = None,
+    progress: OnProgress | None = None,
+) -> DownloadResult:
+    """Download and install a profile from an SM-DP+, or by way of an eIM; see ``download``."""
     tell = progress or _quiet
-    secrets = [code.matching_id, confirmation_code or ""]
+    secrets = [matching_id, confirmation_code or ""]
     try:
         await tell(Progress("authenticate", 0, 1))
-        opening = await _open(lpa, code, examine)
+        opening = await _open(lpa, server, matching_id, examine, secrets)
         try:
-            session = await _announced(lpa, code, opening)
+            session = await _announced(server, opening)
             await tell(Progress("prepare", 0, 1))
-            await _ask(lpa, session, user)
-            confirmation_code = await _confirmation(session, confirmation_code, user)
-            secrets.append(confirmation_code or "")
+            if session.metadata is not None:
+                await _ask(lpa, session.metadata, user)
+            if session.announced.hash_cc is None:
+                confirmation_code = await _confirmation(session, confirmation_code, user)
+                secrets.append(confirmation_code or "")
             bound = await _fetch(lpa, session, confirmation_code)
-            segments = _checked_package(session, bound)
+            session, segments = _checked_package(session, bound)
         except _StopError as stop:
-            hint = await _cancel(lpa, code.address, opening.transaction_id, stop.reason)
+            hint = await _cancel(lpa, server, opening.transaction_id, stop.reason)
             raise stop.error(hint) from stop.__cause__
         except (ProtocolError, CardStatusError) as exc:
             # What makes no sense ends the session, for a reason that the standard has no name for.
-            hint = await _cancel(lpa, code.address, opening.transaction_id, UNDEFINED_REASON)
+            hint = await _cancel(lpa, server, opening.transaction_id, UNDEFINED_REASON)
             raise _with_hint(exc, hint) from exc
         return await _install(lpa, session, segments, tell)
     except BenchError as exc:
@@ -139,96 +161,78 @@ class _Opening:
     response: bytes
 
 
-async def _open(lpa: Lpa, code: ActivationCode, examine: Examine | None) -> _Opening:
+async def _open(
+    lpa: Lpa, server: RspServer, matching_id: str, examine: Examine | None, secrets: list[str]
+) -> _Opening:  # fmt: skip
     """Have the SM-DP+ authenticate itself to the eUICC (SGP.22 3.1.2, up to ES10b.AuthenticateServer)."""
     info1 = await lpa.card.es10(es10.get_euicc_info1())
     if examine is not None:
-        examine(_checked(es10.EuiccInfo1.parse, info1, "GetEuiccInfo1"))
-    challenge = _checked(es10.challenge, await lpa.card.es10(es10.get_euicc_challenge()), "GetEuiccChallenge")
-    answer = await lpa.es9.call(
-        code.address,
-        "initiateAuthentication",
-        {"euiccChallenge": challenge, "euiccInfo1": info1, "smdpAddress": code.address},
-    )
-    transaction_id = _octets(answer, "transactionId")
-    server_signed1, certificate = _octets(answer, "serverSigned1"), _octets(answer, "serverCertificate")
+        examine(checked(es10.EuiccInfo1.parse, info1, "GetEuiccInfo1"))
+    challenge = checked(es10.challenge, await lpa.card.es10(es10.get_euicc_challenge()), "GetEuiccChallenge")
+    offered = await server.initiate(challenge, info1)
     # Up to here the eUICC knows of no session: there is nothing to cancel.
-    _check_server(code, server_signed1, certificate, transaction_id, challenge)
-    request = _checked_fields(
+    _check_server(server, offered.server_signed1, offered.certificate, offered.transaction_id, challenge)
+    secrets.append(offered.matching_id or "")
+    context = offered.ctx_params1 or es10.ctx_params1(offered.matching_id or matching_id or None, lpa.device)
+    request = checked_fields(
         lambda: es10.authenticate_server(
-            server_signed1,
-            _octets(answer, "serverSignature1"),
-            _octets(answer, "euiccCiPKIdToBeUsed"),
-            certificate,
-            es10.ctx_params1(code.matching_id or None, lpa.device),
+            offered.server_signed1, offered.server_signature1, offered.ci_pk_id, offered.certificate, context
         ),
         "initiateAuthentication",
     )
     response = await lpa.card.es10(request)
     _refused("AuthenticateServer", response)
-    return _Opening(transaction_id, response)
+    return _Opening(offered.transaction_id, response)
 
 
-async def _announced(lpa: Lpa, code: ActivationCode, opening: _Opening) -> _Session:
+async def _announced(server: RspServer, opening: _Opening) -> _Session:
     """Authenticate the eUICC to the SM-DP+, which announces the profile (SGP.22 3.1.2, the second half)."""
-    answer = await lpa.es9.call(
-        code.address,
-        "authenticateClient",
-        {"transactionId": opening.transaction_id, "authenticateServerResponse": opening.response},
-    )
-    _check_transaction("authenticateClient", opening.transaction_id, answer)
-    raw_metadata, smdp_signed2 = _octets(answer, "profileMetadata"), _octets(answer, "smdpSigned2")
-    signed = _checked(lambda raw: RSP.decode("SmdpSigned2", raw), smdp_signed2, "smdpSigned2")
+    announced = await server.authenticate(opening.transaction_id, opening.response)
+    signed = checked(lambda raw: RSP.decode("SmdpSigned2", raw), announced.smdp_signed2, "smdpSigned2")
     if signed["transactionId"] != opening.transaction_id:
         raise ProtocolError(
             "smdpSigned2 of another session",
             expected=opening.transaction_id.hex().upper(),
             found=signed["transactionId"].hex(),
         )
-    return _Session(
-        address=code.address,
-        transaction_id=opening.transaction_id,
-        metadata=_checked(Metadata.parse, raw_metadata, "profileMetadata"),
-        raw_metadata=raw_metadata,
-        smdp_signed2=smdp_signed2,
-        smdp_signature2=_octets(answer, "smdpSignature2"),
-        smdp_certificate=_octets(answer, "smdpCertificate"),
-        confirmation_code_required=bool(signed["ccRequiredFlag"]),
-    )
+    metadata = None
+    if announced.metadata is not None:
+        metadata = checked(Metadata.parse, announced.metadata, "profileMetadata")
+    return _Session(server, opening.transaction_id, announced, metadata, bool(signed["ccRequiredFlag"]))
 
 
 def _check_server(
-    code: ActivationCode, server_signed1: bytes, certificate: bytes, transaction_id: bytes, challenge: bytes
+    server: RspServer, server_signed1: bytes, certificate: bytes, transaction_id: bytes, challenge: bytes
 ) -> None:
     """Check what only the device knows: whom it contacted, and whom the activation code meant (SGP.22 3.1.2 step 6)."""
-    signed = _checked(lambda raw: RSP.decode("ServerSigned1", raw), server_signed1, "serverSigned1")
+    signed = checked(lambda raw: RSP.decode("ServerSigned1", raw), server_signed1, "serverSigned1")
     if signed["transactionId"] != transaction_id:
         raise ProtocolError(
             "serverSigned1 of another session",
             expected=transaction_id.hex().upper(),
             found=signed["transactionId"].hex(),
         )
-    if signed["serverAddress"].lower() != code.address.lower():
-        raise ProtocolError("server address in serverSigned1", expected=code.address, found=signed["serverAddress"])
+    if server.address is not None and signed["serverAddress"].lower() != server.address.lower():
+        raise ProtocolError("server address in serverSigned1", expected=server.address, found=signed["serverAddress"])
     if signed["euiccChallenge"] != challenge:
         found = signed["euiccChallenge"].hex()
         raise ProtocolError("eUICC challenge in serverSigned1", expected=challenge.hex(), found=found)
-    if code.smdp_oid is not None:
-        oid = _checked(Certificate.load, certificate, "serverCertificate").oid
-        if oid != code.smdp_oid:
-            raise ProtocolError("OID of the SM-DP+", expected=f"{code.smdp_oid} (activation code)", found=oid)
+    if server.smdp_oid is not None:
+        oid = checked(Certificate.load, certificate, "serverCertificate").oid
+        if oid != server.smdp_oid:
+            raise ProtocolError("OID of the SM-DP+", expected=f"{server.smdp_oid} (activation code)", found=oid)
 
 
-async def _ask(lpa: Lpa, session: _Session, user: User) -> None:
+async def _ask(lpa: Lpa, metadata: Metadata, user: User) -> None:
     """Hold the policy rules against the Rules Authorisation Table, ask the user (SGP.22 2.9.2, 3.1.3)."""
-    refusal, to_agree = await _policy_rules(lpa, session.metadata)
+    refusal, to_agree = await _policy_rules(lpa, metadata)
     if refusal is not None:
         raise _StopError(PPR_NOT_ALLOWED, lambda hint: AgentError(refusal, code="pprNotAllowed", hint=hint))
     try:
-        answer = await user.wants(session.metadata)
+        answer = await user.wants(metadata)
         no, later, code = "the profile was not wanted", "the download was postponed", "postponed"
         if answer is Answer.YES and to_agree:
-            answer = await user.agrees(session.metadata, to_agree)
+            answer = await user.agrees(metadata, to_agree)
             rules = ", ".join(to_agree)
             no = f"the profile's policy rules ({rules}) were not agreed to"
             later, code = f"the profile's policy rules ({rules}) ask for consent", "consentMissing"
@@ -269,7 +273,7 @@ async def _confirmation(session: _Session, known: str | None, user: User) -> str
     if not session.confirmation_code_required:
         return None
     try:
-        code = known or await user.code(session.metadata)
+        code = known or (await user.code(session.metadata) if session.metadata is not None else None)
     except NoAnswer as exc:
         raise _nobody(user) from exc
     if not code:
@@ -281,32 +285,32 @@ async def _confirmation(session: _Session, known: str | None, user: User) -> str
 
 async def _fetch(lpa: Lpa, session: _Session, confirmation_code: str | None) -> bytes:
     """Prepare the download and get the bound profile package (SGP.22 3.1.3)."""
-    hash_cc = None
-    if confirmation_code is not None:
+    announced = session.announced
+    hash_cc = announced.hash_cc
+    if hash_cc is None and confirmation_code is not None:
         inner = hashlib.sha256(confirmation_code.encode()).digest()
         hash_cc = hashlib.sha256(inner + session.transaction_id).digest()
-    request = _checked_fields(
-        lambda: es10.prepare_download(session.smdp_signed2, session.smdp_signature2, session.smdp_certificate, hash_cc),
+    request = checked_fields(
+        lambda: es10.prepare_download(
+            announced.smdp_signed2, announced.smdp_signature2, announced.smdp_certificate, hash_cc
+        ),
         "authenticateClient",
     )
     response = await lpa.card.es10(request)
-    error = _checked(es10.error_code, response, "PrepareDownload")
+    error = checked(es10.error_code, response, "PrepareDownload")
     if error is not None:
         name = error[2]
         raise _StopError(
             UNDEFINED_REASON, lambda hint: AgentError("the eUICC refused PrepareDownload", code=name, hint=hint)
         )
-    answer = await lpa.es9.call(
-        session.address,
-        "getBoundProfilePackage",
-        {"transactionId": session.transaction_id, "prepareDownloadResponse": response},
-    )
-    _check_transaction("getBoundProfilePackage", session.transaction_id, answer)
-    return _octets(answer, "boundProfilePackage")
+    return await session.server.package(session.transaction_id, response)
 
 
-def _checked_package(session: _Session, bound: bytes) -> Sequence[bytes]:
-    """Return the segments of a bound profile package that is what the SM-DP+ announced (SGP.22 3.1.3)."""
+def _checked_package(session: _Session, bound: bytes) -> tuple[_Session, Sequence[bytes]]:
+    """Return the segments of a bound profile package that is what the SM-DP+ announced (SGP.22 3.1.3).
+
+    The session then has the metadata, where nothing was announced to the device.
+    """
     try:
         package = bpp.Bpp.parse(bound)
         segments = bpp.segments(bound)
@@ -317,10 +321,13 @@ def _checked_package(session: _Session, bound: bytes) -> Sequence[bytes]:
             lambda hint: ProtocolError(text, expected=expected, found=found, hint=hint),
         ) from exc
     # StoreMetadata is not encrypted: what the user confirmed must be what is installed.
-    if b"".join(segment.value[:-MAC_LENGTH] for segment in package.metadata) != session.raw_metadata:
+    stored = b"".join(segment.value[:-MAC_LENGTH] for segment in package.metadata)
+    if session.announced.metadata is None:
+        return replace(session, metadata=checked(Metadata.parse, stored, "metadata in the package")), segments
+    if stored != session.announced.metadata:
         text = "the package's metadata is not what the SM-DP+ announced"
         raise _StopError(METADATA_MISMATCH, lambda hint: AgentError(text, code="metadataMismatch", hint=hint))
-    return segments
+    return session, segments
 
 
 async def _install(lpa: Lpa, session: _Session, segments: Sequence[bytes], tell: OnProgress) -> DownloadResult:
@@ -333,6 +340,8 @@ async def _install(lpa: Lpa, session: _Session, segments: Sequence[bytes], tell:
     if not result.success:
         detail = f", {result.sima_response.hex().upper()}" if result.sima_response else ""
         raise AgentError(f"the eUICC refused the profile in {result.command}{detail}", code=result.reason)
+    if session.metadata is None:
+        raise ProtocolError("no metadata of the installed profile", expected="StoreMetadata in the package")
     lpa.card.guard.allow_deletion(session.metadata.iccid)
     await tell(Progress("install", len(segments), len(segments)))
     return DownloadResult(result, session.metadata, len(segments))
@@ -344,7 +353,7 @@ async def _load(lpa: Lpa, session: _Session, segments: Sequence[bytes], tell: On
         for number, segment in enumerate(segments, 1):
             answer = await lpa.card.es10(segment)
             if answer:
-                return _checked(es10.InstallResult.parse, answer, "ProfileInstallationResult")
+                return checked(es10.InstallResult.parse, answer, "ProfileInstallationResult")
             await tell(Progress("install", number, len(segments)))
         raise ProtocolError("no ProfileInstallationResult", expected="BF37 after the last segment", found="no data")
     except (CardStatusError, ProtocolError, TransportError) as exc:
@@ -354,7 +363,7 @@ async def _load(lpa: Lpa, session: _Session, segments: Sequence[bytes], tell: On
         if kept is not None:
             return kept
         if not isinstance(exc, TransportError):
-            hint = await _cancel(lpa, session.address, session.transaction_id, LOAD_BPP_EXECUTION_ERROR)
+            hint = await _cancel(lpa, session.server, session.transaction_id, LOAD_BPP_EXECUTION_ERROR)
             raise _with_hint(exc, hint) from exc
         raise
 
@@ -370,7 +379,7 @@ async def _kept_result(lpa: Lpa, transaction_id: bytes) -> es10.InstallResult | 
     return None
 
 
-async def _cancel(lpa: Lpa, address: str, transaction_id: bytes, reason: int) -> str | None:
+async def _cancel(lpa: Lpa, server: RspServer, transaction_id: bytes, reason: int) -> str | None:
     """Cancel the session on both sides; say what did not work, for it is not worth more than the reason itself.
 
     Raises TransportError and DeviceTimeout where the way to the card broke.
@@ -380,7 +389,7 @@ async def _cancel(lpa: Lpa, address: str, transaction_id: bytes, reason: int) ->
     except (AgentError, CardStatusError, ProtocolError) as exc:
         return f"and the session could not be cancelled: {exc}"
     try:
-        await _cancel_at_server(lpa, address, transaction_id, response)
+        await server.cancel(transaction_id, response)
     except (RspError, DeviceError) as exc:
         return f"and the SM-DP+ does not know of it: {exc}"
     return None
@@ -389,17 +398,13 @@ async def _cancel(lpa: Lpa, address: str, transaction_id: bytes, reason: int) ->
 async def cancel(lpa: Lpa, address: str, transaction_id: bytes, reason: int) -> None:
     """Cancel a session on the eUICC and at the SM-DP+ (SGP.22 3.1.3.3). Raises AgentError, RspError, DeviceError."""
     response = await _cancel_on_card(lpa, transaction_id, reason)
-    await _cancel_at_server(lpa, address, transaction_id, response)
+    await Es9Server(lpa.es9, ActivationCode(address)).cancel(transaction_id, response)
 
 
 async def _cancel_on_card(lpa: Lpa, transaction_id: bytes, reason: int) -> bytes:
     response = await lpa.card.es10(es10.cancel_session(transaction_id, reason))
     _refused("CancelSession", response)
     return response
-
-
-async def _cancel_at_server(lpa: Lpa, address: str, transaction_id: bytes, response: bytes) -> None:
-    await lpa.es9.call(address, "cancelSession", {"transactionId": transaction_id, "cancelSessionResponse": response})
 
 
 def _with_hint(error: DeviceError, hint: str | None) -> DeviceError:
@@ -413,38 +418,9 @@ def _with_hint(error: DeviceError, hint: str | None) -> DeviceError:
 
 
 def _refused(function: str, response: bytes) -> None:
-    error = _checked(es10.error_code, response, function)
+    error = checked(es10.error_code, response, function)
     if error is not None:
         raise AgentError(f"the eUICC refused {function}", code=error[2])
-
-
-def _check_transaction(function: str, expected: bytes, answer: Mapping[str, bytes | str]) -> None:
-    found = _octets(answer, "transactionId")
-    if found != expected:
-        raise ProtocolError(f"transaction id in {function}", expected=expected.hex().upper(), found=found.hex().upper())
-
-
-def _octets(answer: Mapping[str, bytes | str], name: str) -> bytes:
-    value = answer[name]
-    if not isinstance(value, bytes):
-        raise ProtocolError(f"field {name}", expected="bytes", found=type(value).__name__)
-    return value
-
-
-def _checked(parse: Callable[[bytes], T], raw: bytes, what: str) -> T:
-    """Parse something that a device or server sent: what is malformed is its fault, not the operator's."""
-    try:
-        return parse(raw)
-    except CodecError as exc:
-        raise ProtocolError(f"malformed {what}: {exc}") from exc
-
-
-def _checked_fields(build: Callable[[], bytes], function: str) -> bytes:
-    """Build a request from fields that a server sent: what is malformed is its fault."""
-    try:
-        return build()
-    except CodecError as exc:
-        raise ProtocolError(f"malformed answer to {function}: {exc}") from exc
 
 
 async def _quiet(progress: Progress) -> None:

@@ -11,13 +11,13 @@ from typing import TypeVar
 
 from esim_bench.agents import download as downloading
 from esim_bench.agents.download import DownloadResult, Examine, OnProgress, Progress
-from esim_bench.agents.es9_client import Binding, Es9Client
 from esim_bench.agents.user import NOBODY, User
 from esim_bench.card import Card
 from esim_bench.codec import es10
 from esim_bench.codec.activation_code import ActivationCode
 from esim_bench.codec.schema import RSP
 from esim_bench.errors import AgentError, CardStatusError, CodecError, DeviceError, ProtocolError
+from esim_bench.es9_client import Binding, Es9Client
 from esim_bench.ports import Bearer
 
 __all__ = ["DownloadResult", "Lpa", "Progress"]

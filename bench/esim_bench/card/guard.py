@@ -5,6 +5,7 @@ The guard reads what is sent, command by command, so that neither an agent nor a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -19,11 +20,16 @@ _DESTRUCTIVE: Final = {
     0xBF64: "ES10b.eUICCMemoryReset",
 }
 _DELETE_PROFILE: Final = 0xBF33
+_EUICC_PACKAGE: Final = 0xBF51
+_DELETE_PSMO: Final = re.compile(
+    rb"\xA5(?:\x0C|\x81\x0C|\x82\x00\x0C)\x5A(?:\x0A|\x81\x0A|\x82\x00\x0A)(.{10})", re.DOTALL
+)
+"""A delete in a package (SGP.32 2.11.1.1.3), in whatever form of BER a card may take."""
 _STORE_DATA: Final = 0xE2
 _GET_RESPONSE: Final = 0xC0
 _LAST_BLOCK: Final = 0x80
 _KEPT: Final = 64
-"""Bytes of a chain that are remembered: more than the longest request that may be let through has."""
+"""Bytes of a chain that are remembered, as far as it is no eUICC Package: more than any of them needs."""
 _HINT: Final = "protect = false in the rack file, or --allow-destructive"
 
 
@@ -65,13 +71,24 @@ class Guard:
         if last:
             self._begun.pop(key, None)
         else:
-            self._begun[key] = list(dict.fromkeys(reading[:_KEPT] for reading in readings))
+            self._begun[key] = list(dict.fromkeys(map(_kept, readings)))
 
     def _judge(self, request: bytes, complete: bool) -> None:
         tag = int.from_bytes(request[:2], "big")
+        if tag == _EUICC_PACKAGE:
+            if complete:
+                self._judge_package(request)
+            return
         if tag not in _DESTRUCTIVE or (tag == _DELETE_PROFILE and complete and self._is_own(request)):
             return
         raise ProtectedError(f"{_DESTRUCTIVE[tag]} on a protected slot", hint=_HINT)
+
+    def _judge_package(self, request: bytes) -> None:
+        """Refuse a package that deletes what is not ours; its last block has not left yet, so nothing has happened."""
+        for found in _DELETE_PSMO.finditer(request):
+            if found[1] not in self._own:
+                what = f"an eUICC Package that deletes {iccid_to_text(found[1])}, on a protected slot"
+                raise ProtectedError(what, hint=_HINT)
 
     def _is_own(self, request: bytes) -> bool:
         try:
@@ -84,3 +101,7 @@ class Guard:
         """Say what is protected."""
         own = ", ".join(iccid_to_text(iccid) for iccid in sorted(self._own))
         return f"Guard(protect={self.protect}, own=[{own}])"
+
+
+def _kept(reading: bytes) -> bytes:
+    return reading if int.from_bytes(reading[:2], "big") == _EUICC_PACKAGE else reading[:_KEPT]

@@ -33,7 +33,7 @@ COMMANDS: Final[dict[str, Lazy]] = {
     "scenario": Lazy("esim_bench.cli.scenario", "Scenarios and their parameters."),
     "trace": Lazy("esim_bench.cli.trace", "Look into traces: every APDU of a slot, with its meaning."),
     "package": Lazy("esim_bench.cli.package", "eSIM profile packages (TCA interoperable format)."),
-    "pki": Lazy("esim_bench.cli.pki", "Test PKIs: CI, EUM, eUICCs, SM-DP+."),
+    "pki": Lazy("esim_bench.cli.pki", "Test PKIs: CI, EUM, eUICCs, SM-DP+, eIM."),
     "serve": Lazy("esim_bench.cli.serve", "The bench's servers on sockets."),
     "runs": Lazy("esim_bench.cli.runs", "Look back at runs."),
 }

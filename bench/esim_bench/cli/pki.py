@@ -14,7 +14,7 @@ from esim_bench.crypto.keys import Curve
 from esim_bench.crypto.randomness import SystemRandomness
 from esim_bench.servers.pki import DEFAULT_IIN, Pki, check_eid, create_pki, load_pki, make_eid
 
-cli = app("Test PKIs: CI, EUM, eUICCs, SM-DP+.")
+cli = app("Test PKIs: CI, EUM, eUICCs, SM-DP+, eIM.")
 
 FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the PKI.")]
 FIRST_EUICC = 123456789012
@@ -26,7 +26,7 @@ def init(
     curve: Annotated[Curve, typer.Option(help="Curve of all RSP certificates.")] = Curve.P256,
     host: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Name or address of the SM-DP+ beside localhost; may be repeated."),
+        typer.Option(metavar="NAME", help="Name or address of the servers beside localhost; may be repeated."),
     ] = None,
     eid: Annotated[
         list[str] | None,
@@ -59,7 +59,10 @@ def _show(directory: Path, pki: Pki, json: bool) -> None:
         parts.append(("eum", pki.eum.certificate, pki.eum.key is not None))
     parts += [(f"euicc/{eid.hex()}", pair.certificate, True) for eid, pair in pki.euiccs.items()]
     parts += [("smdp/auth", pki.smdp_auth.certificate, True), ("smdp/pb", pki.smdp_pb.certificate, True)]
-    parts += [("smdp/tls", pki.smdp_tls.certificate, True), ("tls-root", pki.tls_root, False)]
+    parts.append(("smdp/tls", pki.smdp_tls.certificate, True))
+    eims = {"eim/sign": pki.eim, "eim/tls": pki.eim_tls}
+    parts += [(name, pair.certificate, True) for name, pair in eims.items() if pair is not None]
+    parts.append(("tls-root", pki.tls_root, False))
     rows = [_row(name, Certificate.load(der), has_key) for name, der, has_key in parts]
     if json:
         key_id = pki.ci_key.key_id.hex().upper()
@@ -74,7 +77,10 @@ def _show(directory: Path, pki: Pki, json: bool) -> None:
         ],
     )
     names = ", ".join(Certificate.load(pki.smdp_tls.certificate).hosts)
-    say(f"\nTLS names: {names}\nTLS root for clients: {directory / 'tls-root.pem'}")
+    say(f"\nTLS names: {names}")
+    if pki.eim_tls is not None:
+        say(f"TLS names of the eIM: {', '.join(Certificate.load(pki.eim_tls.certificate).hosts)}")
+    say(f"TLS root for clients: {directory / 'tls-root.pem'}")
 
 
 def _row(part: str, certificate: Certificate, has_key: bool) -> dict[str, Any]:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import ipaddress
-import logging
 import re
-import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -20,10 +17,10 @@ from typing import Annotated
 
 import typer
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from esim_bench.cli.common import JsonOption, app, note, print_json
+from esim_bench.cli.serve_eim import eim
+from esim_bench.cli.serving import is_loopback, listen, log_to_stderr, tls_pair, tls_root_of
 from esim_bench.codec.activation_code import ActivationCode
 from esim_bench.codec.metadata import Metadata
 from esim_bench.codec.saip.build import BuiltProfile
@@ -31,7 +28,6 @@ from esim_bench.crypto.randomness import SystemRandomness
 from esim_bench.errors import ConfigError
 from esim_bench.rack.world import SMDP_ADDRESS, factory_profile, packaged
 from esim_bench.servers.pki import Pki, load_pki, tls_context
-from esim_bench.servers.pki.model import TlsKeyPair
 from esim_bench.servers.serving import serve
 from esim_bench.servers.smdp import Smdp, SmdpCredentials, SqliteStore
 
@@ -49,9 +45,7 @@ class Protection(Enum):
     """Random profile protection keys, drawn once per package."""
 
 
-@cli.callback()
-def _group() -> None:
-    pass
+cli.command("eim")(eim)
 
 
 @cli.command("smdp")
@@ -229,52 +223,11 @@ def own_names(pki: Pki, addresses: Sequence[str], host: str) -> list[str]:
     return names
 
 
-def tls_pair(certificate: Path | None, key: Path | None) -> TlsKeyPair:
-    """Read the server's TLS certificate (its chain after it) and private key, both PEM. Raises ConfigError."""
-    if certificate is None or key is None:
-        raise ConfigError("a TLS certificate needs its key", expected="--tls-cert and --tls-key together")
-    path = certificate
-    try:
-        chain = [one.public_bytes(Encoding.DER) for one in x509.load_pem_x509_certificates(path.read_bytes())]
-        path = key
-        loaded = load_pem_private_key(path.read_bytes(), password=None)
-    except OSError as exc:
-        raise ConfigError(f"cannot read the file: {exc.strerror}", where=str(path)) from exc
-    except (TypeError, ValueError, UnsupportedAlgorithm) as exc:
-        what = "a certificate" if path is certificate else "a private key without a password"
-        raise ConfigError("cannot be used for TLS", where=str(path), expected=f"{what} in PEM") from exc
-    return TlsKeyPair(loaded, chain[0], tuple(chain[1:]))
-
-
 def eid_of(text: str) -> bytes:
     """Return an EID of 32 digits as 16 bytes. Raises ConfigError."""
     if not re.fullmatch(r"[0-9]{32}", text):
         raise ConfigError("not an EID", where="--eid", expected="32 digits", found=f"{len(text)} characters")
     return bytes.fromhex(text)
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a listening address is reached from this machine only."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def tls_root_of(pki: Path) -> Path:
-    """Return the file of the TLS root in a PKI folder, for ``curl --cacert``."""
-    return next(iter(sorted(pki.glob("tls-root.*"))), pki / "tls-root.pem").resolve()
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Open the listening socket. Raises ConfigError."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-        return socket.create_server((host, port), family=family, backlog=128)
-    except OSError as exc:
-        reason = exc.strerror or exc
-        hint = "choose another --port, or 0 for any free one"
-        raise ConfigError(f"cannot listen: {reason}", where=f"{host}:{port}", hint=hint) from exc
 
 
 def announce(started: Started, wants_json: bool) -> None:
@@ -289,12 +242,3 @@ def announce(started: Started, wants_json: bool) -> None:
     if wants_json:
         print_json({"url": started.url, "ca": started.ca, "activation_codes": list(started.activation_codes)})
         sys.stdout.flush()
-
-
-def log_to_stderr() -> None:
-    """Show one line per function on stderr."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    logger = logging.getLogger("esim_bench.servers")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)

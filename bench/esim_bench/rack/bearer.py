@@ -13,10 +13,12 @@ from urllib.parse import SplitResult, urlsplit
 import httpx
 
 from esim_bench import clock
+from esim_bench.codec.eim_configuration import KeyData
 from esim_bench.errors import BenchError, ConfigError, DeviceTimeout, RigError, TransportError
 from esim_bench.events import EventSink, RspEvent
 from esim_bench.ports import Bearer, HttpResponse
 from esim_bench.rack.network import DEFAULT_NETWORK, Network, final, no_way, shown_url, tls_context
+from esim_bench.rack.pinning import pinned_context
 from esim_bench.servers.asgi import AsgiApp, call
 
 DEFAULT_LATENCY = 0.08
@@ -75,8 +77,9 @@ class HttpsBearer:
     """Reaches servers over HTTPS, as a device would: own trust roots, no redirects; proxies as the network says.
 
     ``roots``: PEM file, or folder of PEM files, that the servers' certificates are checked by; None: the usual public
-    ones. Each request has a connection of its own, so that nothing is left open when the slot loses power. A request
-    is repeated only where that is safe: the connection was not established, or its function may be called twice.
+    ones. ``pin``: the one key or certificate that a server must have (trustedPublicKeyDataTls), in place of the roots.
+    Each request has a connection of its own, so that nothing is left open when the slot loses power. A request is
+    repeated only where that is safe: the connection was not established, or its function may be called twice.
     """
 
     def __init__(
@@ -86,11 +89,13 @@ class HttpsBearer:
         roots: Path | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         network: Network = DEFAULT_NETWORK,
+        pin: KeyData | None = None,
     ) -> None:
         self._sink = sink
         self._roots = roots
         self._timeout = timeout
         self._network = network
+        self._pin = pin
         self._context: ssl.SSLContext | None = None
 
     async def post(
@@ -124,7 +129,7 @@ class HttpsBearer:
                     continue
                 raise record.failed(_too_late(request, exc, self._network.connect_timeout)) from exc
             except httpx.HTTPError as exc:
-                error = no_way(request.where, exc, self._roots)
+                error = no_way(request.where, exc, self._roots, pinned=self._pin is not None)
                 if last or not _safe_to_repeat(exc, request):
                     raise record.failed(error) from exc
                 record.failed(error)
@@ -163,7 +168,7 @@ class HttpsBearer:
 
     def _tls(self) -> ssl.SSLContext:
         if self._context is None:
-            self._context = tls_context(self._roots)
+            self._context = tls_context(self._roots) if self._pin is None else pinned_context(self._pin)
         return self._context
 
 

@@ -138,14 +138,19 @@ _REASONS: Final = {
 """X509_V_ERR_* of OpenSSL -> what is wrong with the certificate, and what to try."""
 
 
-def no_way(where: str, exc: BaseException, roots: Path | None) -> TransportError:
-    """Say why a server could not be spoken to: certificate, TLS, name, proxy, connection or HTTP."""
+def no_way(where: str, exc: BaseException, roots: Path | None, *, pinned: bool = False) -> TransportError:
+    """Say why a server could not be spoken to: certificate, TLS, name, proxy, connection or HTTP.
+
+    ``pinned``: it was a pinned key or certificate that the server's was checked by, not roots.
+    """
     causes = list(_causes(exc))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             hint: str | None
             what, hint = _REASONS.get(cause.verify_code, (cause.verify_message, "see --tls-roots"))
-            if roots is not None and hint and "--tls-roots" in hint:
+            if pinned:
+                hint = "it was checked by the eIM's trustedPublicKeyDataTls"
+            elif roots is not None and hint and "--tls-roots" in hint:
                 hint = f"{hint}; it was checked by {roots}"
             return TransportError(f"the server's certificate was refused: {what}", where=where, hint=hint)
     for cause in causes:

@@ -7,7 +7,7 @@ import contextlib
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from esim_bench.servers.asgi import AsgiApp
+from esim_bench.servers.asgi import AsgiApp, Message, Receive, Scope, Send, respond
 
 GRACE: Final = 3
 """Seconds that open requests get when the server is told to stop."""
@@ -97,8 +97,65 @@ async def serve(
     limits: ServingLimits = ServingLimits(),
 ) -> None:
     """Serve an ASGI application over TLS until SIGINT or SIGTERM; open requests get some seconds to end."""
+    await serve_all([(application, listener)], tls, on_listening, limits)
+
+
+async def serve_all(
+    served: Sequence[tuple[AsgiApp, socket.socket]],
+    tls: ssl.SSLContext,
+    on_listening: Callable[[], None],
+    limits: ServingLimits = ServingLimits(),
+) -> None:
+    """Serve applications, each on a socket of its own and within limits of its own, as ``serve`` does one.
+
+    ``on_listening``: called once, when all of them listen.
+    """
+    waiting = len(served)
+
+    def listening() -> None:
+        nonlocal waiting
+        waiting -= 1
+        if waiting == 0:
+            on_listening()
+
+    servers = [_Server(_config(application, tls, limits), listening) for application, _ in served]
+
+    def stop() -> None:
+        # A second signal does not wait for open requests.
+        for server in servers:
+            server.force_exit = server.should_exit
+            server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    await asyncio.gather(*(server.serve([one]) for server, (_, one) in zip(servers, served, strict=True)))
+
+
+def _ending(application: AsgiApp) -> AsgiApp:
+    """Have requests that are cut off when the server ends be answered with 503, where nothing was answered yet."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await application(scope, receive, noted)
+        except asyncio.CancelledError:
+            # Nothing waits for this task any more; raised further, it would be told of as a defect.
+            if not started:
+                await respond(send, 503, {"connection": "close"})
+
+    return app
+
+
+def _config(application: AsgiApp, tls: ssl.SSLContext, limits: ServingLimits) -> uvicorn.Config:
     config = uvicorn.Config(
-        application,
+        _ending(application),
         http=type("_LimitedProtocol", (_Protocol,), {"head_seconds": limits.head_seconds}),
         lifespan="off",
         log_config=None,
@@ -114,14 +171,4 @@ async def serve(
     )
     config.load()
     config.ssl = tls
-    server = _Server(config, on_listening)
-
-    def stop() -> None:
-        # A second signal does not wait for open requests.
-        server.force_exit = server.should_exit
-        server.should_exit = True
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
-    await server.serve([listener])
+    return config

@@ -203,6 +203,22 @@ class Personality:
     provisioning_downloads: bool = True
     """Whether profiles of class provisioning may be downloaded; some makes have only those of the factory."""
 
+    # ------------------------------------------------------------------------------------------------- SGP.32
+    max_eims: int = 8
+    """eIMs that can be associated at a time."""
+    eim_counter_limit: int = 0x7FFFFF
+    """The highest counterValue of an eIM; eUICCs must support at least this one, and careful eIMs rely on no more."""
+    max_package_size: int = 4096
+    """Bytes of the largest EuiccPackageRequest that is executed; a larger one ends in sizeOverflow."""
+    max_package_result_size: int = 4096
+    """Bytes of all results of one package; beyond them it ends in resultSizeOverflow."""
+    max_package_results: int = 10
+    """EuiccPackageResults that wait for their delivery at a time; one more drops the oldest."""
+    ipae_supported: bool = False
+    """Whether it has an IPA of its own (IPAe), which IpaeActivation can start. What that one does is not simulated."""
+    connectivity_parameters: bytes = b""
+    """httpParams of GetConnectivityParameters, while a profile is enabled; empty: parametersNotAvailable."""
+
     # ------------------------------------------------------------------------------------------------- manners
     raises_refresh: bool = True
     """Whether a switch with refreshFlag raises REFRESH at all; some makes never do."""

@@ -59,6 +59,11 @@ class ProfileManager:
         self.switched = False
         self._shown = self._euicc.nvm.get(ENABLED_KEY)
 
+    @property
+    def change_pending(self) -> bool:
+        """Tell whether a switch waits for the reset that makes it seen."""
+        return self._shown != self._euicc.nvm.get(ENABLED_KEY)
+
     # ------------------------------------------------------------------------------------------------ reading
 
     def get_eid(self, request: Tlv) -> bytes:

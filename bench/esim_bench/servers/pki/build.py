@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from esim_bench.crypto import keys
@@ -18,6 +19,9 @@ from esim_bench.servers.pki.model import Authority, KeyPair, Pki, TlsKeyPair
 STANDARD_HOSTS: Final = (profiles.SMDP_HOST, "localhost", "127.0.0.1", "::1")
 """Names of the SM-DP+ that every TLS certificate has."""
 
+EIM_HOSTS: Final = (*profiles.EIM_HOSTS, "localhost", "127.0.0.1", "::1")
+"""Names of the eIM that every TLS certificate of it has."""
+
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 # A name whose last label is a number is a mistyped IP address.
 _HOST = re.compile(rf"(\*\.)?({_LABEL}\.)*(?![0-9]+$){_LABEL}")
@@ -31,9 +35,9 @@ def create_pki(
     now_ns: int,
     iins: Sequence[str] = (DEFAULT_IIN,),
 ) -> Pki:
-    """Make a CI, an EUM, and an SM-DP+ with its auth, pb and TLS certificates.
+    """Make a CI, an EUM, an SM-DP+ with its auth, pb and TLS certificates, and an eIM with its signing and TLS ones.
 
-    ``hosts``: DNS names and IP addresses of the SM-DP+ beside the standard ones. ``now_ns``: today, ns since 1970.
+    ``hosts``: DNS names and IP addresses of the servers beside the standard ones. ``now_ns``: today, ns since 1970.
     ``iins``: first digits of the EIDs that the EUM may make (8, or more for an EIN).
     Raises ConfigError for an unusable host or IIN.
     """
@@ -66,14 +70,42 @@ def create_pki(
     tls_signer = profiles.Signer.of(Certificate.load(root_der), root_key, sources["tls"])
     tls_der = profiles.smdp_tls(tls_key.public_key(), names, tls_signer, now_ns)
 
-    return Pki(
+    eim_tls_source = randomness.fork("pki", curve.value, "eim-tls")
+    eim_tls_key = keys.generate(Curve.P256, eim_tls_source)
+    eim_tls_signer = profiles.Signer.of(Certificate.load(root_der), root_key, eim_tls_source)
+    eim_names = tuple(dict.fromkeys((*EIM_HOSTS, *(name for name in names if name != profiles.SMDP_HOST))))
+    eim_tls_der = profiles.eim_tls(eim_tls_key.public_key(), eim_names, eim_tls_signer, now_ns)
+
+    made = Pki(
         ci=Authority(ci_der, ci_key),
         eum=Authority(eum_der, eum_key),
         smdp_auth=servers["auth"],
         smdp_pb=servers["pb"],
         smdp_tls=TlsKeyPair(tls_key, tls_der),
         tls_root=root_der,
+        eim_tls=TlsKeyPair(eim_tls_key, eim_tls_der),
     )
+    return replace(made, eim=create_eim(made, profiles.EIM_NAME, randomness, now_ns))
+
+
+def create_eim(pki: Pki, name: str, randomness: Randomness, now_ns: int) -> KeyPair:
+    """Make the signing key of an eIM and its certificate under the CI, on the CI's curve.
+
+    ``name``: common name of the certificate; each name has a key of its own, which depends on nothing else that is
+    made. ``now_ns``: today, ns since 1970. Raises ConfigError for a PKI without the CI's key, or an unusable name.
+    """
+    if pki.ci.key is None:
+        raise ConfigError(
+            "cannot make a certificate of an eIM: the CI's private key is missing",
+            where="ci/key.pem",
+            hint="put the eIM's own certificate and key into eim/sign/",
+        )
+    if not 1 <= len(name) <= 64:
+        raise ConfigError("not a name for a certificate", expected="1 to 64 characters", found=repr(name[:80]))
+    source = randomness.fork("pki", pki.curve.value, "eim", name)
+    key = keys.generate(pki.curve, source)
+    signer = profiles.Signer.of(Certificate.load(pki.ci.certificate), pki.ci.key, source)
+    return KeyPair(key, profiles.eim(name, key.public_key(), signer, now_ns))
 
 
 def _host(host: str) -> str:

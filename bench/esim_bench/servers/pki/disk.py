@@ -8,6 +8,8 @@
     smdp/auth/certificate.pem   smdp/auth/key.pem
     smdp/pb/certificate.pem     smdp/pb/key.pem
     smdp/tls/certificate.pem    smdp/tls/key.pem    (intermediates may follow the certificate)
+    eim/sign/certificate.pem    eim/sign/key.pem    (the whole folder may be missing)
+    eim/tls/certificate.pem     eim/tls/key.pem     (the same)
     tls-root.pem
 """
 
@@ -51,7 +53,7 @@ _SUFFIXES: Final = {
     _KEY: (".pem", ".der", ".key"),
     _ROOT: (".pem", ".der", ".crt", ".cer"),
 }
-_PARTS: Final = ("ci", "eum", "smdp/auth", "smdp/pb", "smdp/tls")
+_PARTS: Final = ("ci", "eum", "smdp/auth", "smdp/pb", "smdp/tls", "eim/sign", "eim/tls")
 
 
 # ------------------------------------------------------------ loading
@@ -88,7 +90,10 @@ def _load(directory: Path, now_ns: int | None) -> Pki:
                 check_same_server(servers["auth"], servers["pb"])
         pairs[name] = KeyPair(_key(folder, servers[name]), servers[name].der)
 
-    tls, root = _tls(directory, now_ns)
+    root_path = _find(directory, _ROOT)
+    with _about(root_path):
+        root = Certificate.load_pem_or_der(_read(root_path))
+    tls = _tls(directory / "smdp" / "tls", root, root_path, now_ns)
     eum, euiccs = _euiccs(directory, ci, now_ns)
     return Pki(
         ci=Authority(ci.der, ci_key),
@@ -96,8 +101,10 @@ def _load(directory: Path, now_ns: int | None) -> Pki:
         smdp_auth=pairs["auth"],
         smdp_pb=pairs["pb"],
         smdp_tls=tls,
-        tls_root=root,
+        tls_root=root.der,
         euiccs=MappingProxyType(euiccs),
+        eim=_eim(directory / "eim" / "sign", now_ns),
+        eim_tls=_eim_tls(directory / "eim" / "tls", root, root_path, now_ns),
     )
 
 
@@ -125,25 +132,40 @@ def _euiccs(directory: Path, ci: Certificate, now_ns: int | None) -> tuple[Autho
     return authority, euiccs
 
 
-def _tls(directory: Path, now_ns: int | None) -> tuple[TlsKeyPair, bytes]:
-    root_path = _find(directory, _ROOT)
-    with _about(root_path):
-        root = Certificate.load_pem_or_der(_read(root_path))
-    folder = directory / "smdp" / "tls"
+def _eim(folder: Path, now_ns: int | None) -> KeyPair | None:
+    # No chain is asked for: an eUICC trusts the key that it was given (SGP.32 2.6.4), whoever issued the certificate.
+    if not _exists(folder):
+        return None
+    certificate, path = _certificate(folder)
+    with _about(path):
+        check_dates(certificate, now_ns)
+    return KeyPair(_key(folder, certificate), certificate.der)
+
+
+def _eim_tls(folder: Path, root: Certificate, root_path: Path, now_ns: int | None) -> TlsKeyPair | None:
+    # A device may have been told which key to expect, so that an issuer that nobody here knows is no mistake.
+    return _tls(folder, root, root_path, now_ns, any_root=True) if _exists(folder) else None
+
+
+def _exists(folder: Path) -> bool:
+    return bool(_candidates(folder, _CERTIFICATE) or _candidates(folder, _KEY))
+
+
+def _tls(folder: Path, root: Certificate, root_path: Path, now_ns: int | None, *, any_root: bool = False) -> TlsKeyPair:
     path = _find(folder, _CERTIFICATE)
     with _about(path):
         chain = Certificate.load_chain(_read(path))
         for certificate in chain:
-            check_dates(certificate, now_ns, Role.DP_TLS)
+            check_dates(certificate, now_ns, None if any_root else Role.DP_TLS)
         # A file of the whole chain often ends with the root itself.
         below = [certificate for certificate in chain if certificate.der != root.der] or [root]
-        for certificate, issuer in zip(below, [*below[1:], root], strict=True):
+        for certificate, issuer in zip(below, [*below[1:], *([] if any_root else [root])], strict=not any_root):
             _check_tls_link(certificate, issuer, root_path)
     key_path = _find(folder, _KEY)
     with _about(key_path):
         key = keys.load_any_private(_read(key_path))
         _check_pair(_spki(key.public_key()), below[0], path)
-    return TlsKeyPair(key, below[0].der, tuple(item.der for item in below[1:])), root.der
+    return TlsKeyPair(key, below[0].der, tuple(item.der for item in below[1:]))
 
 
 def _check_tls_link(certificate: Certificate, issuer: Certificate, root_path: Path) -> None:
@@ -287,6 +309,10 @@ def _files(pki: Pki) -> dict[str, tuple[bytes, int]]:
         ("smdp/pb", (pki.smdp_pb.certificate,), pki.smdp_pb.key),
         ("smdp/tls", (pki.smdp_tls.certificate, *pki.smdp_tls.intermediates), pki.smdp_tls.key),
     ]
+    if pki.eim is not None:
+        parts.append(("eim/sign", (pki.eim.certificate,), pki.eim.key))
+    if pki.eim_tls is not None:
+        parts.append(("eim/tls", (pki.eim_tls.certificate, *pki.eim_tls.intermediates), pki.eim_tls.key))
     if pki.eum is not None:
         parts.append(("eum", (pki.eum.certificate,), pki.eum.key))
     parts += [(f"euicc/{eid.hex()}", (pair.certificate,), pair.key) for eid, pair in pki.euiccs.items()]

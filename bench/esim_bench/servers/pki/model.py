@@ -59,6 +59,10 @@ class Pki:
     """Missing where other people's eUICCs are talked to and none is made."""
     euiccs: Mapping[bytes, KeyPair] = field(default_factory=lambda: MappingProxyType({}))
     """Kept eUICCs by EID (16 bytes)."""
+    eim: KeyPair | None = None
+    """Signs eUICC packages; missing in a PKI that knows nothing of SGP.32."""
+    eim_tls: TlsKeyPair | None = None
+    """TLS server of the eIM, as ``smdp_tls``; under any root, since a device can be told which key to expect."""
 
     @property
     def curve(self) -> keys.Curve:

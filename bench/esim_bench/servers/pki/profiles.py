@@ -21,6 +21,8 @@ CI_OID: Final = "2.999.1"
 EUM_OID: Final = "2.999.5"
 SMDP_OID: Final = "2.999.10"
 SMDP_HOST: Final = "testsmdpplus1.example.com"
+EIM_NAME: Final = "eim.example.com"
+EIM_HOSTS: Final = ("testeim1.example.com", "testeim2.example.com")
 
 EUM_ORGANIZATION: Final = "RSP Test EUM"
 
@@ -34,6 +36,7 @@ _EUICC_END = datetime.datetime(7500, 5, 10, tzinfo=datetime.UTC)
 CI_YEARS: Final = 35
 EUM_YEARS: Final = 34
 SERVER_YEARS: Final = 10
+EIM_YEARS: Final = 7
 TLS_DAYS: Final = 397
 """TLS clients refuse certificates of more than 398 days."""
 
@@ -157,6 +160,27 @@ def smdp_tls(key: PublicKey, hosts: Sequence[str], signer: Signer, now_ns: int) 
     return _sign(builder, signer)
 
 
+def eim(name: str, key: PublicKey, signer: Signer, now_ns: int) -> bytes:
+    """Return an eIM's signing certificate (SGP.32 2.6.4): no role, no key identifier of its own, as in SGP.26 v3."""
+    subject = _name(("C", "DE"), ("CN", name))
+    builder = _builder(subject, key, first_day(now_ns), years=EIM_YEARS, own_key_id=False)
+    return _sign(_add(builder, (_key_usage("digital_signature"), True)), signer)
+
+
+def eim_tls(key: PublicKey, hosts: Sequence[str], signer: Signer, now_ns: int) -> bytes:
+    """Return the TLS certificate of eIMs for names and IP addresses; it has no RSP role either."""
+    start = first_day(now_ns)
+    subject = _name(("C", "DE"), ("CN", EIM_HOSTS[0]))
+    builder = _builder(subject, key, start, end=start + datetime.timedelta(days=TLS_DAYS))
+    builder = _add(
+        builder,
+        (_key_usage("digital_signature"), True),
+        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), True),
+        (x509.SubjectAlternativeName(_general_names(hosts)), False),
+    )
+    return _sign(builder, signer)
+
+
 def is_address(host: str) -> bool:
     """Tell whether a host is an IP address."""
     try:
@@ -191,10 +215,11 @@ def _key_usage(*wanted: str) -> x509.KeyUsage:
 
 
 def _alternative(oid: str, hosts: Sequence[str] = ()) -> x509.SubjectAlternativeName:
-    names: list[x509.GeneralName] = [
-        x509.IPAddress(ipaddress.ip_address(host)) if is_address(host) else x509.DNSName(host) for host in hosts
-    ]
-    return x509.SubjectAlternativeName([*names, x509.RegisteredID(x509.ObjectIdentifier(oid))])
+    return x509.SubjectAlternativeName([*_general_names(hosts), x509.RegisteredID(x509.ObjectIdentifier(oid))])
+
+
+def _general_names(hosts: Sequence[str]) -> list[x509.GeneralName]:
+    return [x509.IPAddress(ipaddress.ip_address(host)) if is_address(host) else x509.DNSName(host) for host in hosts]
 
 
 def _crl_points(*urls: str) -> x509.CRLDistributionPoints:
@@ -210,17 +235,18 @@ def _builder(
     *,
     years: int = 0,
     end: datetime.datetime | None = None,
+    own_key_id: bool = True,
 ) -> x509.CertificateBuilder:
     # The 29th of February has no namesake in most years.
     day = start.replace(day=28) if (start.month, start.day) == (2, 29) else start
-    return (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .public_key(key)
         .not_valid_before(start)
         .not_valid_after(end or day.replace(year=day.year + years))
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), False)
     )
+    return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), False) if own_key_id else builder
 
 
 def _add(builder: x509.CertificateBuilder, *extensions: tuple[x509.ExtensionType, bool]) -> x509.CertificateBuilder:

@@ -1,4 +1,4 @@
-"""The LPA's side of ES9+ (SGP.22 5.6, 6.5, 6.6): functions of an SM-DP+, called through the slot's bearer."""
+"""The client side of ES9+ (SGP.22 5.6, 6.5, 6.6): functions of an SM-DP+, called through a bearer."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Es9Client:
                 return es9_asn1.decode_response(function, response.body)
             return es9.decode_response(function, response.body)
         except RspError as exc:
-            _make_plain(exc)
+            make_plain(exc)
             raise
         except CodecError as exc:
             raise ProtocolError(
@@ -76,24 +76,24 @@ def _unexpected(function: str, address: str, response: HttpResponse, expected: i
     where = f"{function} at {address}"
     if 300 <= response.status < 400:
         # An SM-DP+ that moves has its address changed in activation codes; who answers elsewhere is not who was meant.
-        target = _plain(response.headers.get("location", "")) or "nowhere"
+        target = plain(response.headers.get("location", "")) or "nowhere"
         return TransportError(
             f"{where} is redirected, which is not followed",
             expected=f"HTTP {expected}",
             found=f"{response.status} to {target}",
         )
-    text = _plain(response.body.decode(errors="replace"))
+    text = plain(response.body.decode(errors="replace"))
     return TransportError(where, expected=f"HTTP {expected}", found=f"{response.status} {text}".strip())
 
 
-def _make_plain(error: RspError) -> None:
+def make_plain(error: RspError) -> None:
     """Take out of a server's answer what would steer a terminal."""
-    error.subject, error.reason, error.message = map(_plain, (error.subject, error.reason, error.message))
-    error.identifier = _plain(error.identifier) if error.identifier is not None else None
+    error.subject, error.reason, error.message = map(plain, (error.subject, error.reason, error.message))
+    error.identifier = plain(error.identifier) if error.identifier is not None else None
     error.args = (f"{error.subject}/{error.reason} {error.message}".strip(),)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return the begin of what a server wrote, on one line, with nothing in it that steers a terminal."""
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else "?" for c in line[:200])

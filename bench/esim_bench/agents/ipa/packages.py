@@ -1,0 +1,239 @@
+"""eUICC Packages: to the eUICC and back as they are, and back to the old profile where the new one leads nowhere.
+
+The decision whether to roll back survives a power cut: what is under way is in the journal before the eUICC is given
+the package, and the eUICC keeps the result (SGP.32 3.3.1, 3.3.1.3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from esim_bench.agents.ipa.context import Context
+from esim_bench.agents.ipa.delivery import Delivery
+from esim_bench.agents.ipa.esipa_client import HttpStatusError
+from esim_bench.agents.ipa.report import Done, PollReport, describe
+from esim_bench.agents.ipa.state import Package, Report, eim_of, eim_text
+from esim_bench.codec import euicc_package
+from esim_bench.codec.eim_configuration import EimConfigurationData
+from esim_bench.codec.es10_iot_answers import RollbackResult
+from esim_bench.codec.esipa_objects import PackageResultError
+from esim_bench.codec.euicc_operations import Enable
+from esim_bench.codec.euicc_package import EuiccPackageRequest, EuiccPackageResult, SignedResult
+from esim_bench.codec.sgp32 import Version
+from esim_bench.errors import (
+    AgentError,
+    BenchError,
+    CardStatusError,
+    CodecError,
+    DeviceError,
+    DeviceTimeout,
+    ProtocolError,
+    RspError,
+    TransportError,
+)
+
+OTHER_EIM = 0
+UNDEFINED = 127
+_SWITCHING = ("enable", "disable")
+_BACK = "rollback"
+_CAT_BUSY = 5
+
+
+class Packages:
+    """LoadEuiccPackage and all that follows from it."""
+
+    def __init__(self, context: Context, delivery: Delivery) -> None:
+        self._context = context
+        self._card = context.card
+        self._keeper = context.keeper
+        self._delivery = delivery
+
+    async def run(self, eim: EimConfigurationData, request: bytes, report: PollReport) -> EuiccPackageResult:
+        """Have the eUICC execute a package (BF51) of an eIM, and bring the result to that eIM.
+
+        Returns what the eUICC answered first. Raises what stood in the way of the result's delivery; the result is kept
+        then, and delivered later.
+        """
+        record = self._record(eim, request)
+        self._keeper.update(package=record)
+        result = await self._load(record, request, report)
+        if isinstance(result, SignedResult):
+            await self._finish(record, result, report)
+            return result
+        # The eUICC keeps no errors: this is the only copy.
+        error = Report(record.eim, "package", result.raw.hex(), transaction_id=record.transaction_id)
+        self._keeper.report(error, package=None)
+        await self._delivery.deliver(error, report)
+        return result
+
+    async def resume(self, report: PollReport) -> None:
+        """Finish a package that a power cut or an error interrupted. Raises as ``run``."""
+        record = self._keeper.now.package
+        if record is None:
+            return
+        result = await self._stored(record)
+        if result is None:
+            # It was never executed: the eIM has it still.
+            self._keeper.update(package=None)
+            return
+        try:
+            if _went_back(result):
+                await self._finish(replace(record, stage="back"), result, report)
+            elif record.stage == "rollback":
+                await self._roll_back(record, result, TransportError("the new profile gave no connectivity"), report)
+            else:
+                await self._finish(record, result, report)
+        except BenchError as exc:
+            report.fail(eim_of(record.eim).eim_id, exc)
+
+    async def deliver_stored(self, report: PollReport) -> None:
+        """Bring results that the eUICC still keeps to their eIMs, as far as these are associated."""
+        known = {item.seq for item in self._keeper.now.reports if not item.raw}
+        eims = {eim.eim_id: eim for eim in self._context.eims}
+        for result in await self._card.package_results():
+            eim = eims.get(result.eim_id)
+            if eim is None or result.seq in known or eim.eim_id in report.errors:
+                continue
+            transaction = (result.transaction_id or b"").hex()
+            item = Report(eim_text(eim), "package", seq=result.seq, transaction_id=transaction)
+            try:
+                await self._delivery.deliver(item, report)
+            except BenchError as exc:
+                report.fail(eim.eim_id, exc)
+
+    # -------------------------------------------------------------------------------------------------- execution
+
+    def _record(self, eim: EimConfigurationData, request: bytes) -> Package:
+        try:
+            package = EuiccPackageRequest.parse(request, Version.V1_3)
+        except CodecError:
+            # The eUICC says what is wrong with it, to the eIM.
+            name, transaction = euicc_package.identity(request)
+            return Package(eim_text(eim), name or "", -1, (transaction or b"").hex(), False)
+        rollback = any(isinstance(one, Enable) and one.rollback for one in package.operations)
+        transaction = package.transaction_id or b""
+        return Package(eim_text(eim), package.eim_id, package.counter, transaction.hex(), rollback)
+
+    async def _load(self, record: Package, request: bytes, report: PollReport) -> EuiccPackageResult:
+        try:
+            answer = await self._card.call(request)
+            try:
+                return euicc_package.parse_result(answer)
+            except CodecError as exc:
+                raise ProtocolError(f"malformed EuiccPackageResult: {exc}") from exc
+        except DeviceError as exc:
+            # "Command failed" is not "card unchanged": the eUICC may have done it, and keeps its result.
+            if not isinstance(exc, CardStatusError | ProtocolError):
+                await self._context.recover()
+            result = await self._stored(record)
+            if result is not None:
+                return result
+            if isinstance(exc, CardStatusError | ProtocolError):
+                # It would say the same the next time: the eIM has to know.
+                await self._give_up(record, report)
+            else:
+                self._keeper.update(package=None)
+            raise
+
+    async def _give_up(self, record: Package, report: PollReport) -> None:
+        version = self._context.settings.version
+        transaction = bytes.fromhex(record.transaction_id) if version >= Version.V1_2 else b""
+        raw = PackageResultError(UNDEFINED, transaction or None).encode(version)
+        error = Report(record.eim, "package", raw.hex(), transaction_id=record.transaction_id)
+        self._keeper.report(error, package=None)
+        await self._delivery.deliver(error, report)
+
+    async def _stored(self, record: Package) -> SignedResult | None:
+        """Return the eUICC's stored result of a package, the last where there are several."""
+        found = None
+        for result in await self._card.package_results():
+            transaction = (result.transaction_id or b"").hex()
+            if (result.eim_id, result.counter, transaction) == (record.eim_id, record.counter, record.transaction_id):
+                found = result if found is None or result.seq > found.seq else found
+        return found
+
+    # --------------------------------------------------------------------------------------------------- delivery
+
+    async def _finish(self, record: Package, result: SignedResult, report: PollReport) -> None:
+        """Bring up what the package switched to, and deliver its result over that; or go back."""
+        if record.stage == "load" and _switches(result):
+            record = replace(record, stage="switched")
+            self._keeper.update(package=record, causes=self._context.causes(OTHER_EIM, but=record.eim_id))
+        eim = eim_of(record.eim)
+        away: BenchError | None = None
+        if record.stage != "load":
+            await self._context.recover()
+            if not await self._context.wait_connected():
+                away = TransportError("the enabled profile gives no connectivity")
+        if away is None:
+            try:
+                seqs = await self._delivery.provide_package_result(eim, result.raw, result.seq)
+            except HttpStatusError as exc:
+                # Whoever answers was reached: it is not the profile that is wrong.
+                self._keep(record, result)
+                raise exc
+            except (TransportError, DeviceTimeout) as exc:
+                away = exc
+            except (RspError, ProtocolError, AgentError):
+                self._keep(record, result)
+                raise
+            else:
+                self._keeper.update(package=None, acknowledged=(*self._keeper.now.acknowledged, *seqs))
+                names = describe(result.raw, self._context.settings.version)
+                transaction = bytes.fromhex(record.transaction_id) or None
+                report.add(Done("package", eim.eim_id, transaction, names, result.raw))
+                await self._delivery.settle()
+                return
+        if record.stage == "switched" and record.rollback:
+            await self._roll_back(record, result, away, report)
+            return
+        self._keep(record, result)
+        raise away
+
+    def _keep(self, record: Package, result: SignedResult) -> None:
+        """Leave the result to a later poll; the eUICC keeps it as long."""
+        later = Report(record.eim, "package", seq=result.seq, transaction_id=record.transaction_id)
+        self._keeper.report(later, package=None)
+
+    async def _roll_back(self, record: Package, result: SignedResult, away: BenchError, report: PollReport) -> None:
+        """Go back to the profile before, once, and deliver the result that says so."""
+        record = replace(record, stage="rollback")
+        self._keeper.update(package=record)
+        code, name = await self._back(record)
+        transaction = bytes.fromhex(record.transaction_id) or None
+        if code != 0:
+            report.add(Done(_BACK, eim_of(record.eim).eim_id, transaction, (name,)))
+            self._keep(record, result)
+            raise away
+        report.add(Done(_BACK, eim_of(record.eim).eim_id, transaction, ("ok",)))
+        record = replace(record, stage="back")
+        self._keeper.update(package=record)
+        await self._finish(record, await self._stored(record) or result, report)
+
+    async def _back(self, record: Package) -> tuple[int, str]:
+        """Call ProfileRollback; return its code and name."""
+        answer = RollbackResult(_CAT_BUSY)
+        for delay in self._context.settings.delays():
+            if delay:
+                await asyncio.sleep(delay)
+            try:
+                answer = await self._card.rollback(refresh=True)
+            except DeviceError:
+                # It may have gone back all the same, and then its stored result says so.
+                await self._context.recover()
+                stored = await self._stored(record)
+                if stored is not None and _went_back(stored):
+                    return 0, "ok"
+                continue
+            if answer.code != _CAT_BUSY:
+                break
+        return answer.code, answer.name
+
+
+def _switches(result: SignedResult) -> bool:
+    return any(one.function in _SWITCHING and one.done for one in result.results)
+
+
+def _went_back(result: SignedResult) -> bool:
+    return any(one.function == _BACK for one in result.results)
