@@ -100,7 +100,7 @@ def downloads_over_tls(folder: Path) -> float:
         text=True,
     ) as process:
         try:
-            document = _first_document(process)
+            document = first_document(process)
             with mock.patch.object(SimReader, "_pass", _at_once):
                 return clock.run_real(_clients(folder, ActivationCode.parse(document["activation_codes"][0])))
         finally:
@@ -112,7 +112,7 @@ async def _at_once(reader: SimReader, seconds: float) -> None:
     await asyncio.sleep(0)
 
 
-def _first_document(process: subprocess.Popen[str]) -> dict[str, Any]:
+def first_document(process: subprocess.Popen[str]) -> dict[str, Any]:
     assert process.stdout is not None
     text = ""
     for line in process.stdout:

@@ -21,6 +21,14 @@ from esim_bench.ports import CardLink, Exchange
 
 TERMINAL_CAPABILITY: Final = bytes.fromhex("80AA00000AA9088100820101830107")
 """Extended logical channels, additional interfaces, and a full LPA in the device (TS 102 221 11.1.19)."""
+
+
+def terminal_capability(*, lpa: bool = True, ipa: bool = False) -> bytes:
+    """Return TERMINAL CAPABILITY of a device with an LPA (SGP.22 3.4.2), an IPA (SGP.32 3.8.2), both, or neither."""
+    data = bytes.fromhex("8100820101") + (b"\x83\x01\x07" if lpa else b"") + (b"\x84\x01\x01" if ipa else b"")
+    return bytes(Command(0x80, 0xAA, 0, 0, bytes((0xA9, len(data))) + data))
+
+
 TERMINAL_PROFILE: Final = Command(0x80, 0x10, 0, 0, bytes.fromhex("FF9FFF8100009FC0000000000000000000"))
 """Downloaded profile (TS 102 223 5.2): among others REFRESH."""
 MAX_BLOCKS: Final = 256
@@ -43,9 +51,17 @@ class Card:
     """A card that was started with ``start``; after ``reset`` or a loss of power it is started again."""
 
     def __init__(
-        self, link: CardLink, *, sink: EventSink, protect: bool = False, own_profiles: Sequence[bytes] = ()
+        self,
+        link: CardLink,
+        *,
+        sink: EventSink,
+        protect: bool = False,
+        own_profiles: Sequence[bytes] = (),
+        capability: bytes = TERMINAL_CAPABILITY,
     ) -> None:
+        """``capability``: the TERMINAL CAPABILITY command of the device, where no other terminal gives one."""
         self.link = link
+        self._capability = capability
         self.guard = Guard(protect, own_profiles)
         self.files = Files(self)
         self.atr = b""
@@ -79,7 +95,7 @@ class Card:
     async def _start_terminal(self) -> None:
         """Do what a terminal does first (TS 102 221 14.1); a card that refuses a part goes on without it."""
         await self.command(Command(0x00, 0xA4, 0x00, 0x0C, bytes.fromhex("3F00")))
-        await self.command(Command.parse(TERMINAL_CAPABILITY))
+        await self.command(Command.parse(self._capability))
         await self.command(TERMINAL_PROFILE)
         await self.command(Command(0x80, 0xF2, 0x00, 0x0C))
 

@@ -12,10 +12,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from esim_bench import data, tomlfile
+from esim_bench.agents.ipa.settings import IpaSettings
 from esim_bench.errors import ConfigError
 from esim_bench.ports import FormFactor
 from esim_bench.rack.network import CONNECT_TIMEOUT, ENVIRONMENT, RETRIES, Network
 
+IotVersion = Literal["1.2", "1.0.1"]
+_IOT = "sgp32-"
 RACK_VARIABLE = "ESIM_BENCH_RACK"
 DEFAULT_RACK = "sim-3"
 
@@ -65,13 +68,58 @@ class DriverTable(BaseModel):
         return dict(self.model_extra or {})
 
 
+class EimTable(_Table):
+    """The ``[eim]`` table: the bench's own eIM (SGP.32)."""
+
+    version: IotVersion | None = None
+    """Of what it speaks and signs; by default that of the rack's slots, 1.2 where they differ."""
+    binding: Literal["json", "asn1"] = "json"
+    """How it speaks ES9+ in indirect downloads."""
+
+
+class IpaTable(_Table):
+    """A slot's ``ipa`` table: what the IPA in the device does (SGP.32)."""
+
+    version: IotVersion | None = None
+    """By default that of a simulated slot's eUICC, else 1.2."""
+    binding: Literal["asn1", "json"] = "asn1"
+    """How it speaks ESipa."""
+    features: list[str] = ["directRsp", "indirectRsp"]
+    """What it can do: names of ipaFeatures."""
+    immediate_enable: bool = False
+    """Enable a profile as soon as it was downloaded directly, where the eUICC's configuration allows it."""
+
+    @field_validator("features")
+    @classmethod
+    def _known_features(cls, value: list[str]) -> list[str]:
+        try:
+            IpaSettings(features=tuple(value))
+        except ConfigError as exc:
+            raise ValueError(f"expected {exc.expected}") from exc
+        return value
+
+
 class SimTable(_Table):
     """The ``sim`` table of a simulated slot."""
 
     personality: str = "standard"
     profile: str | None = None
     """The profile (from profiles/) that the card is born with, enabled."""
-    rsp: list[Literal["sgp22"]] = ["sgp22"]
+    rsp: Annotated[list[Literal["sgp22", "sgp32-1.0.1", "sgp32-1.2"]], Field(min_length=1)] = ["sgp22"]
+    """The standards of its eUICC: SGP.22, one version of SGP.32, or both."""
+
+    @field_validator("rsp")
+    @classmethod
+    def _one_of_each(cls, value: list[str]) -> list[str]:
+        if sum(name.startswith(_IOT) for name in value) > 1:
+            raise ValueError("expected sgp22, one version of sgp32, or both")
+        return value
+
+    @property
+    def iot(self) -> IotVersion | None:
+        """Return the version of SGP.32 of the eUICC."""
+        found = next((name for name in self.rsp if name.startswith(_IOT)), None)
+        return None if found is None else "1.0.1" if found == "sgp32-1.0.1" else "1.2"
 
 
 class SlotSpec(_Table):
@@ -84,7 +132,20 @@ class SlotSpec(_Table):
     modem: DriverTable | None = None
     power: DriverTable | None = None
     sim: SimTable | None = None
+    ipa: IpaTable | None = None
     protect: bool | None = None
+
+    @property
+    def iot(self) -> bool:
+        """Tell whether the device has an IPA: its rack file says so, or its simulated eUICC is one for IoT."""
+        return self.ipa is not None or (self.sim is not None and self.sim.iot is not None)
+
+    @property
+    def iot_version(self) -> IotVersion:
+        """Return the version of SGP.32 that the device speaks."""
+        if self.ipa is not None and self.ipa.version is not None:
+            return self.ipa.version
+        return (self.sim.iot if self.sim is not None else None) or "1.2"
 
     @property
     def simulated(self) -> bool:
@@ -117,6 +178,7 @@ class RackFile(_Table):
 
     rack: RackHead
     network: NetworkTable = NetworkTable()
+    eim: EimTable = EimTable()
     slot: Annotated[list[SlotSpec], Field(min_length=1, max_length=512)]
 
     @model_validator(mode="after")
@@ -138,11 +200,18 @@ class Rack:
         self.head = model.rack
         self.network = Network(**model.network.model_dump())
         self.slots: tuple[SlotSpec, ...] = tuple(model.slot)
+        self.eim = model.eim
 
     @property
     def simulated(self) -> bool:
         """Tell whether every slot is simulated, so that virtual time can be used."""
         return all(slot.simulated for slot in self.slots)
+
+    @property
+    def eim_version(self) -> IotVersion:
+        """Return the version of SGP.32 of the bench's own eIM."""
+        versions = {slot.iot_version for slot in self.slots if slot.iot}
+        return self.eim.version or (versions.pop() if len(versions) == 1 else "1.2")
 
     @property
     def pki_dir(self) -> Path | None:

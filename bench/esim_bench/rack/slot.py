@@ -8,15 +8,21 @@ from dataclasses import dataclass, replace
 
 from esim_bench import clock, data
 from esim_bench.agents.download import DownloadResult, OnProgress
+from esim_bench.agents.ipa import Ipa, IpaSettings, MemoryState, StateStore
 from esim_bench.agents.lpa import Lpa
 from esim_bench.agents.user import NOBODY, Answer, User
-from esim_bench.card import Card
+from esim_bench.card import Card, terminal_capability
 from esim_bench.codec import es10
 from esim_bench.codec.activation_code import ActivationCode
+from esim_bench.codec.eim_configuration import KeyData
+from esim_bench.codec.es10_iot import get_eim_configuration_data
+from esim_bench.codec.iot_info import IotEuiccInfo2
 from esim_bench.codec.metadata import Metadata
-from esim_bench.errors import AgentError, ConfigError, RspError
+from esim_bench.codec.sgp32 import Version
+from esim_bench.errors import AgentError, CardStatusError, ConfigError, RspError
 from esim_bench.events import EventSink, MarkEvent
 from esim_bench.ports import (
+    Bearer,
     CardDriver,
     CardLink,
     DriverContext,
@@ -30,10 +36,17 @@ from esim_bench.ports import (
     load_driver,
 )
 from esim_bench.rack import installed
-from esim_bench.rack.model import DriverTable, SlotSpec
+from esim_bench.rack.model import DriverTable, IpaTable, SlotSpec
+from esim_bench.rack.radio import Radio, RadioBearer
 from esim_bench.rack.trust import Trust
 from esim_bench.rack.world import World
 
+DOWNLOAD_FEATURES = (
+    *("directRsp", "directRspServerCommunication", "indirectRsp", "indirectRspServerCommunication"),
+    "eimDownloadDataHandling",
+)
+_REGISTERED = ("1", "5")
+"""Registered at home, registered roaming (TS 27.007 10.1.22)."""
 OFF_SECONDS = 2.0
 """How long a power cycle leaves a slot dark, unless its rack file says otherwise."""
 TAC = bytes.fromhex("35290611")
@@ -69,10 +82,19 @@ class Slot:
         self.sink = sink
         self.hardware = hardware
         self.protected = spec.protected and not allow_destructive
-        self.card = Card(hardware.card, sink=sink, protect=self.protected)
-        self.bearer = world.bearer(sink)
+        capability = terminal_capability(lpa=not spec.iot or spec.sim is None or "sgp22" in spec.sim.rsp, ipa=spec.iot)
+        self.card = Card(hardware.card, sink=sink, protect=self.protected, capability=capability)
+        self.radio = Radio(self.card.read_iccid)
+        self.bearer = self._bearer()
         self.lpa = Lpa(self.card, self.bearer, device=self._device_info(), binding=world.rack.network.binding)
         self.powered = False
+        self.flash: StateStore = MemoryState()
+        """The memory of the device beside its eUICC: what its IPA must not forget."""
+        self._ipa: Ipa | None = None
+
+    def _bearer(self, pin: KeyData | None = None) -> Bearer:
+        bearer = self.world.bearer(self.sink, pin)
+        return RadioBearer(bearer, self.radio) if self.spec.iot else bearer
 
     @property
     def name(self) -> str:
@@ -98,6 +120,63 @@ class Slot:
         # euiccFormFactorType: removable 0, non-removable 1; the device states it, the eUICC does not know.
         return es10.device_info(tac=TAC, imei=None, form_factor_type=0 if self.form_factor.removable else 1)
 
+    # --------------------------------------------------------------------------------------------------------- IoT
+
+    @property
+    def ipa(self) -> Ipa:
+        """Return the IPA of the device (SGP.32), as the rack file's ``ipa`` table has it."""
+        if self._ipa is None:
+            table = self.spec.ipa or IpaTable()
+            self._ipa = self._make_ipa(tuple(table.features))
+        return self._ipa
+
+    def use_downloads(self, *, direct: bool, held: bool = False) -> None:
+        """Have the IPA download directly, or by way of the eIM; ``held``: the eIM keeps the activation code.
+
+        The IPA starts anew with these features; its memory remains.
+        """
+        features = ("directRsp",) if direct else ("indirectRsp", *(("eimDownloadDataHandling",) if held else ()))
+        others = (one for one in (self.spec.ipa or IpaTable()).features if one not in DOWNLOAD_FEATURES)
+        self._ipa = self._make_ipa((*features, *others))
+
+    def _make_ipa(self, features: tuple[str, ...]) -> Ipa:
+        table = self.spec.ipa or IpaTable()
+        settings = IpaSettings(
+            version=Version.from_text(self.spec.iot_version),
+            binding=table.binding,
+            features=features,
+            immediate_enable=table.immediate_enable,
+        )
+        return Ipa(
+            self.lpa,
+            bearer_for=self._bearer,
+            settings=settings,
+            state=self.flash,
+            recover=self.recover,
+            connected=self.connected,
+        )
+
+    async def iot(self) -> Version | None:
+        """Return the version of SGP.32 that the eUICC has, None for an eUICC of SGP.22 alone. Raises DeviceError."""
+        info = IotEuiccInfo2.parse(await self.lpa.info())
+        if info.iot is not None:
+            known = [version for version in Version if version.octets in info.iot.versions]
+            return max(known, default=Version.V1_2)
+        try:
+            await self.card.es10(get_eim_configuration_data())
+        except CardStatusError:
+            return None
+        # v1.0 did not tell of itself in all drafts: the function is there.
+        return Version.V1_0_1
+
+    async def connected(self) -> bool:
+        """Tell whether the enabled profile gives connectivity; a modem is asked whether it is registered."""
+        if self.spec.simulated or self.modem is None:
+            return self.radio.connected
+        answer = await self.modem.command("AT+CEREG?")
+        state = [line.partition(",")[2].partition(",")[0].strip() for line in answer.lines if "+CEREG:" in line]
+        return bool(state) and state[0] in _REGISTERED
+
     # ------------------------------------------------------------------------------------------------------- power
 
     async def start(self) -> None:
@@ -108,10 +187,17 @@ class Slot:
         if self.modem is not None:
             await self.modem.wait_ready()
         await self.card.start()
+        await self._attach()
+
+    async def _attach(self) -> None:
+        if self.spec.iot:
+            await self.radio.attach()
 
     async def cut(self) -> None:
         """Cut the power, cold."""
         self.powered = False
+        self.radio.detach()
+        self._ipa = None
         await self.hardware.power.off()
 
     async def power_cycle(self, off_seconds: float = OFF_SECONDS) -> None:
@@ -124,6 +210,7 @@ class Slot:
         """Bring card and terminal to a fresh start after a profile switch: reset of the card or of the modem."""
         if self.link.capabilities.resets_card:
             await self.card.reset()
+            await self._attach()
         else:
             await self.power_cycle()
 

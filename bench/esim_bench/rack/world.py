@@ -13,23 +13,33 @@ from pathlib import Path
 
 from esim_bench import clock, data
 from esim_bench.codec.activation_code import ActivationCode
+from esim_bench.codec.eim_configuration import KeyData
 from esim_bench.codec.metadata import Metadata
 from esim_bench.codec.saip import ProfilePackage
 from esim_bench.codec.saip.build import BuiltProfile
+from esim_bench.codec.sgp32 import Version
+from esim_bench.crypto import keys
 from esim_bench.crypto.certificates import Certificate
 from esim_bench.crypto.identity import EuiccIdentity
 from esim_bench.crypto.keys import Curve
 from esim_bench.crypto.randomness import Randomness, SeededRandomness, SystemRandomness
-from esim_bench.events import EventSink
+from esim_bench.events import EventSink, NullSink
 from esim_bench.ports import Bearer, PreloadedProfile
 from esim_bench.profile_file import load_profile, read_package
 from esim_bench.rack.bearer import HttpsBearer, InProcessBearer, RoutingBearer
 from esim_bench.rack.model import Rack, SlotSpec
 from esim_bench.rack.source import ProfileOrder, ProfileSource
+from esim_bench.servers.asgi import AsgiApp, Receive, Scope, Send
+from esim_bench.servers.eim import Eim, EimCredentials, SqliteEimStore
+from esim_bench.servers.eim.relay import Relay
 from esim_bench.servers.pki import Pki, create_pki, load_pki, make_eid
 from esim_bench.servers.smdp import Smdp, SmdpCredentials, SqliteStore
 
 SMDP_ADDRESS = "testsmdpplus1.example.com"
+EIM_ADDRESS = "testeim1.example.com"
+SECOND_EIM_ADDRESS = "testeim2.example.com"
+EIM_ADDRESSES = (EIM_ADDRESS, SECOND_EIM_ADDRESS)
+"""Names of the eIMs of this process, and at the same time their eimIds."""
 
 
 def is_own(address: str) -> bool:
@@ -47,6 +57,7 @@ class World:
         self.simulated = rack.simulated
         self._randomness: Randomness = SeededRandomness(f"{seed}:world") if rack.simulated else SystemRandomness()
         self._orders: dict[ProfileSource, ProfileOrder] = {}
+        self._eims: dict[str, Eim] = {}
 
     # -------------------------------------------------------------------------------------------------- randomness
 
@@ -114,10 +125,55 @@ class World:
         """Tell whether an address (``host[:port]``) is that of the SM-DP+ of this process."""
         return is_own(address)
 
-    def bearer(self, sink: EventSink) -> Bearer:
-        """Return a slot's way to the servers: to our own in this process, to others over HTTPS."""
-        own = InProcessBearer({SMDP_ADDRESS: self.smdp.app}, sink)
-        return RoutingBearer({SMDP_ADDRESS: own}, HttpsBearer(sink, roots=self.tls_roots, network=self.rack.network))
+    def bearer(self, sink: EventSink, pin: KeyData | None = None) -> Bearer:
+        """Return a slot's way to the servers: to our own in this process, to others over HTTPS.
+
+        ``pin``: the key or certificate by which the server is known (trustedPublicKeyDataTls); None: the roots decide.
+        """
+        hosts = {SMDP_ADDRESS: self.smdp.app, **{name: self._eim_app(name) for name in EIM_ADDRESSES}}
+        own = InProcessBearer(hosts, sink)
+        https = HttpsBearer(sink, roots=self.tls_roots, network=self.rack.network, pin=pin)
+        return RoutingBearer(dict.fromkeys(hosts, own), https)
+
+    # --------------------------------------------------------------------------------------------------------- eIMs
+
+    def eim(self, name: str = EIM_ADDRESS) -> Eim:
+        """Return an eIM of this process, one of EIM_ADDRESSES; it is made when it is first asked for."""
+        if name not in self._eims:
+            self._eims[name] = self.make_eim(name, SqliteEimStore(":memory:"))
+        return self._eims[name]
+
+    def make_eim(self, name: str, store: SqliteEimStore) -> Eim:
+        """Make an eIM with a name of EIM_ADDRESSES over a store. Raises ConfigError."""
+        randomness = self._randomness.fork("eim", name)
+        pair = self.pki.eim if name == EIM_ADDRESS else None
+        # A PKI of other people may have no eIM, and no key of the CI to make one: the bare key does as well.
+        key = pair.key if pair is not None else keys.generate(self.pki.curve, randomness.fork("key"))
+        credentials = EimCredentials(
+            name,
+            name,
+            key,
+            certificate=pair.certificate if pair is not None else None,
+            tls=KeyData(self.pki.tls_root, certificate=True),
+        )
+        bearer = self.bearer(NullSink())
+        return Eim(
+            credentials,
+            store,
+            randomness,
+            self.now_ns,
+            trusted_cis=(self.pki.ci_key,),
+            version=Version.from_text(self.rack.eim_version),
+            relay=Relay(bearer, self.rack.eim.binding, device=store.find_device, now_ns=self.now_ns),
+            bearer=bearer,
+            check_dates=not clock.is_virtual(),
+        )
+
+    def _eim_app(self, name: str) -> AsgiApp:
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await self.eim(name).app(scope, receive, send)
+
+        return app
 
     async def order(self, source: ProfileSource) -> ProfileOrder:
         """Have a profile ready for download: released at our SM-DP+ as a test order, or as the activation code says."""

@@ -136,7 +136,7 @@ async def _answer(bench: Bench, package: bytes) -> str:
 
 async def _kept(steered: Steered) -> Kept:
     eims = tuple(one.encode(Version.V1_3) for one in await steered.ipa.eims())
-    return Kept(await steered.bench.slot.state(), eims, len(await steered.ipa.package_results()))
+    return Kept(await steered.bench.slot.state(), eims, len(await steering.package_results(steered.bench.slot)))
 
 
 async def _unchanged(steered: Steered, before: Kept) -> None:

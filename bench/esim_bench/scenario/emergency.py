@@ -40,7 +40,7 @@ async def run(bench: Bench, params: Params) -> None:
             step.detail = "EnableEmergencyProfile is refused"
         await steering.agree(steered)
         return
-    source = IotSource(profile=params.emergency, mode=params.mode)
+    source = steering.profile_of(params, params.emergency)
     ecall, ecall_imsi = await steering.download(steered, source, "download of the Emergency Profile")
     home = await steering.home_profile(steered, ecall)
     home_imsi = await bench.slot.card.read_imsi()

@@ -38,7 +38,7 @@ async def run(bench: Bench, params: Params) -> None:
         await _not_there(steered, target)
         await steering.agree(steered)
         return
-    source = IotSource(profile=params.fallback, mode=params.mode)
+    source = steering.profile_of(params, params.fallback)
     rescue, rescue_imsi = await steering.download(steered, source, "download of the Fallback Profile")
     home = await steering.home_profile(steered, target, rescue)
     async with bench.step("set the attribute") as step:

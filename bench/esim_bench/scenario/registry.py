@@ -9,7 +9,19 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from esim_bench.errors import ConfigError
-from esim_bench.scenario import power_cycle, provision, switch
+from esim_bench.scenario import (
+    attacks,
+    eim_rotation,
+    emergency,
+    fallback,
+    indirect_download,
+    power_cycle,
+    provision,
+    psmo_switch,
+    rollback,
+    switch,
+    zero_touch,
+)
 from esim_bench.scenario.context import Bench
 
 
@@ -60,9 +72,11 @@ def _scenario(module: Any) -> Scenario:
     return Scenario(module.NAME, summary.strip(), rest.strip(), module.Params, module.run)
 
 
-SCENARIOS: Mapping[str, Scenario] = {
-    scenario.name: scenario for scenario in map(_scenario, (provision, switch, power_cycle))
-}
+CONSUMER = (provision, switch, power_cycle)
+"""With an LPA (SGP.22)."""
+IOT = (zero_touch, psmo_switch, indirect_download, rollback, fallback, emergency, eim_rotation, attacks)
+"""With an IPA and an eIM (SGP.32)."""
+SCENARIOS: Mapping[str, Scenario] = {scenario.name: scenario for scenario in map(_scenario, (*CONSUMER, *IOT))}
 
 
 def scenario(name: str) -> Scenario:

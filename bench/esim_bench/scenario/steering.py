@@ -13,7 +13,7 @@ from typing import Final, Literal
 from pydantic import Field
 
 from esim_bench.agents.ipa import Ipa, PollReport
-from esim_bench.codec import es10
+from esim_bench.codec import es10, es10_iot, es10_iot_answers
 from esim_bench.codec.euicc_operations import Enable, ListProfileInfo, Operation, UnknownOperation
 from esim_bench.codec.euicc_results import OperationResult
 from esim_bench.codec.sgp32 import Version
@@ -166,6 +166,17 @@ async def trigger(steered: Steered, code: str, mode: Mode, *, held: bool = False
     return added[0]
 
 
+def profile_of(source: IotSource, name: str) -> IotSource:
+    """Return a source of another profile of profiles/, downloaded in the same way."""
+    return source.model_copy(update={"profile": name, "package": None, "activation_code": None})
+
+
+async def package_results(slot: Slot) -> tuple[bytes, ...]:
+    """Return the results of packages (BF51) that the eUICC still keeps."""
+    answer = await slot.card.es10(es10_iot.retrieve_notifications(package_results=True))
+    return es10_iot_answers.retrieved(answer).package_results
+
+
 async def home_profile(steered: Steered, *others: bytes) -> bytes:
     """Return the profile that a scenario starts from and comes back to: the enabled one, unless it is of ``others``.
 
@@ -202,7 +213,7 @@ async def agree(steered: Steered, name: str = "agreement") -> None:
         bench.check("enabled profiles", expected=1, found=list(card.values()).count("enabled"))
         open_orders = [order.id for order in eim.orders(steered.eid) if order.state.open]
         bench.check("open orders", expected=[], found=open_orders)
-        bench.check("package results left on the card", expected=0, found=len(await steered.ipa.package_results()))
+        bench.check("package results left on the card", expected=0, found=len(await package_results(bench.slot)))
         bench.check("notifications left on the card", expected=0, found=len(await slot.lpa.notifications()))
         step.detail = f"{len(card)} profiles, all orders ended, nothing left to deliver"
 

@@ -50,6 +50,10 @@ class CardServices(Protocol):
         """Tell whether the terminal sent TERMINAL PROFILE since the last reset."""
 
     @property
+    def terminal_capability(self) -> bytes | None:
+        """Return what the terminal sent as TERMINAL CAPABILITY since the last reset: the members of A9."""
+
+    @property
     def cat_busy(self) -> bool:
         """Tell whether a proactive command waits to be fetched or answered."""
 

@@ -109,6 +109,8 @@ class BppLoader:
         self._installer: ProfileInstaller | None = None
         self._first_element = True
         self._ended = False
+        self.installed: bytes | None = None
+        """The AID of the profile, once it is installed."""
 
     # ------------------------------------------------------------------------------------------------ life
 
@@ -161,6 +163,7 @@ class BppLoader:
             )
             nvm.delete(INSTALLING_KEY)
         self._transaction.commit()
+        self.installed = self._aid
         return result
 
     def _skipped(self) -> list[tuple[int, int | None]]:

@@ -8,6 +8,7 @@ from esim_bench.crypto.identity import EuiccIdentity
 from esim_bench.crypto.randomness import Randomness
 from esim_bench.ports import FormFactor, PreloadedProfile
 from esim_drivers.sim.ecasd import Ecasd
+from esim_drivers.sim.iot.standards import CONSUMER_ONLY, Standards
 from esim_drivers.sim.isdr import Isdr
 from esim_drivers.sim.nvm import Nvm
 from esim_drivers.sim.personality import Personality
@@ -31,6 +32,7 @@ class SimCard(UiccCard):
         preload: Sequence[PreloadedProfile] = (),
         form_factor: FormFactor = FormFactor.FF4,
         nvm: Nvm | None = None,
+        standards: Standards = CONSUMER_ONLY,
     ) -> None:
         if nvm is None:
             factory = Nvm()
@@ -40,5 +42,5 @@ class SimCard(UiccCard):
         self.identity = identity
         self.form_factor = form_factor
         self.uicc.identity.randomness = randomness.fork("suci")
-        self.isdr = Isdr(self, identity, personality, randomness, form_factor)
+        self.isdr = Isdr(self, identity, personality, randomness, form_factor, standards)
         self.add_applications([self.isdr, Ecasd(identity)])

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from esim_bench.codec.tlv import encode
+from esim_bench.codec.sgp32 import Version
+from esim_bench.codec.tlv import encode, parse_all
 from esim_bench.crypto import ecdsa
 from esim_bench.crypto.identity import CiKey, EuiccIdentity, SigningIdentity
 from esim_bench.crypto.keys import PublicKey
 from esim_bench.crypto.randomness import Randomness
 from esim_bench.ports import FormFactor
 from esim_drivers.sim.application import CardServices
+from esim_drivers.sim.iot.standards import CONSUMER_ONLY, Standards
 from esim_drivers.sim.nvm import Nvm
 from esim_drivers.sim.personality import Personality
 
 SIGNATURE = 0x5F37
+_LPA_SUPPORT, _IPA_SUPPORT = 0x83, 0x84
+"""Members of TERMINAL CAPABILITY."""
 
 
 class StatusError(Exception):
@@ -34,12 +38,41 @@ class Euicc:
     personality: Personality
     randomness: Randomness
     form_factor: FormFactor
+    standards: Standards = CONSUMER_ONLY
+    ipae_activated: bool = False
+    """Whether IpaeActivation has handed over to the IPA in the eUICC, until the next reset (SGP.32 3.8.4)."""
     seconds: float = 0.0
 
     @property
     def nvm(self) -> Nvm:
         """Return the persistent memory."""
         return self.services.nvm
+
+    @property
+    def knows_ecall(self) -> bool:
+        """Tell whether profiles with ecallIndication are Emergency Profiles to it (SGP.32 1.1 and later)."""
+        return self._is_iot(Version.V1_2) and self.personality.ecall_supported
+
+    @property
+    def knows_fallback(self) -> bool:
+        """Tell whether it has the fallback mechanism (SGP.32 1.1 and later)."""
+        return self._is_iot(Version.V1_2) and self.personality.fallback_supported
+
+    def _is_iot(self, version: Version) -> bool:
+        return self.standards.iot is not None and self.standards.iot >= version
+
+    @property
+    def ipae_active(self) -> bool:
+        """Tell whether its own IPA is the active one (SGP.32 3.8.2, 3.8.4): the device has named none, or handed over.
+
+        A device with an LPA is in charge of an eUICC that is a consumer one as well.
+        """
+        if not self.personality.ipae_supported or not self._is_iot(Version.V1_2):
+            return False
+        claims = {_IPA_SUPPORT: 0x01, _LPA_SUPPORT: 0xFF if self.standards.consumer else 0x00}
+        declared = parse_all(self.services.terminal_capability or b"", "TERMINAL CAPABILITY")
+        named = any(item.value[:1] and item.value[0] & claims.get(item.tag, 0) for item in declared)
+        return self.ipae_activated or not named
 
     def take_seconds(self) -> float:
         """Return the time since the last call."""

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from esim_bench.codec.es10 import ISD_R_AID, Tag
+from esim_bench.codec.iot_info import IotEuiccInfo2, IotSpecificInfo, IsdrConfiguration
 from esim_bench.codec.tlv import encode
 from esim_drivers.sim import der
 from esim_drivers.sim.euicc import Euicc
 from esim_drivers.sim.personality import LPAE_SUPPORT, STANDARD, TRE_PROPERTIES, bit_string
 from esim_drivers.sim.policy import forbidden_rules
-from esim_drivers.sim.registry import Registry
+from esim_drivers.sim.registry import ENABLED_KEY, Registry
 
 _SVN = 0x82
 _LPAE_SUPPORT = 0x03
 
 
 def isdr_fci(euicc: Euicc) -> bytes:
-    """Return the FCI of the ISD-R: its AID, and ISDRProprietaryApplicationTemplate (E0) with svn and lpaeSupport."""
+    """Return the FCI of the ISD-R: its AID, and what it is to consumer devices (E0) and IoT devices (E1).
+
+    E0 is ISDRProprietaryApplicationTemplate with svn and lpaeSupport, E1 the one of SGP.32.
+    """
     lpae = euicc.personality.lpae_support
     return encode(
         0x6F,
@@ -25,8 +29,16 @@ def isdr_fci(euicc: Euicc) -> bytes:
             0xE0,
             encode(_SVN, euicc.personality.svn),
             der.bit_string(_LPAE_SUPPORT, bit_string(lpae, LPAE_SUPPORT)) if lpae else b"",
-        ),
+        )
+        if euicc.standards.consumer
+        else b"",
+        _iot_template(euicc) if euicc.standards.iot is not None else b"",
     )
+
+
+def _iot_template(euicc: Euicc) -> bytes:
+    enabled = euicc.nvm.get(ENABLED_KEY) is not None
+    return IsdrConfiguration(euicc.personality.ipae_supported, enabled).encode()
 
 
 def euicc_info1(euicc: Euicc) -> bytes:
@@ -35,7 +47,10 @@ def euicc_info1(euicc: Euicc) -> bytes:
 
 
 def euicc_info2(euicc: Euicc) -> bytes:
-    """Return EUICCInfo2 (BF22) with all members of SGP.22 2.5; free memory and profiles as they are now."""
+    """Return EUICCInfo2 (BF22) with all members of SGP.22 2.5, on an IoT eUICC also those of SGP.32.
+
+    Free memory and profiles are as they are now.
+    """
     who = euicc.personality
     return encode(
         Tag.GET_EUICC_INFO2,
@@ -55,7 +70,17 @@ def euicc_info2(euicc: Euicc) -> bytes:
         encode(0xAC, der.text(0x80, who.platform_label), der.text(0x81, who.discovery_url)),
         der.bit_string(0x8D, bit_string(_tre_properties(euicc), TRE_PROPERTIES)),
         der.text(0x8E, who.tre_product_reference),
+        _iot_members(euicc),
     )
+
+
+def _iot_members(euicc: Euicc) -> bytes:
+    """Return what SGP.32 adds to EUICCInfo2: the active IPA, and the functions of this eUICC."""
+    version = euicc.standards.iot
+    if version is None:
+        return b""
+    info = IotSpecificInfo((version.octets,), ecall=euicc.knows_ecall, fallback=euicc.knows_fallback)
+    return IotEuiccInfo2(ipa_mode=int(euicc.ipae_active), iot=info).encode(version)
 
 
 def _tre_properties(euicc: Euicc) -> tuple[str, ...]:

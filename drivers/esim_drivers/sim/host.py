@@ -18,6 +18,7 @@ from esim_bench.events import EventSink, PowerAction, PowerEvent
 from esim_bench.ports import CardLink, DriverContext, ModemLink, SlotHardware
 from esim_drivers.at import AtCard, AtModem
 from esim_drivers.sim.card import SimCard
+from esim_drivers.sim.iot.standards import CONSUMER, NAMES, Standards
 from esim_drivers.sim.modem import SimModem
 from esim_drivers.sim.nvm import Nvm
 from esim_drivers.sim.personality import personality
@@ -25,7 +26,8 @@ from esim_drivers.sim.reader import SimReader
 from esim_drivers.sim.wire import Wire
 
 KEYS = ("personality", "profile", "rsp")
-RSP = ("sgp22",)
+RSP = (CONSUMER,)
+"""The standards of a slot that says nothing of them."""
 PROOF_SECONDS = 0.12
 """How long it takes until a loss of power is seen."""
 TAC = "35290611"
@@ -110,8 +112,12 @@ def _card(spec: Mapping[str, Any], context: DriverContext) -> SimCard:
         if key not in KEYS:
             raise ConfigError("unknown key", where=where, expected=f"one of {', '.join(KEYS)}", found=repr(key))
     rsp = spec.get("rsp", RSP)
-    if isinstance(rsp, str) or any(one not in RSP for one in rsp):
-        raise ConfigError("unknown value of rsp", where=where, expected=f"a list of {', '.join(RSP)}", found=repr(rsp))
+    if isinstance(rsp, str):
+        raise ConfigError("rsp", where=where, expected=f"a list of {', '.join(NAMES)}", found=repr(rsp))
+    try:
+        standards = Standards.of(rsp)
+    except ConfigError as exc:
+        raise ConfigError(exc.what, where=where, expected=exc.expected, found=exc.found) from exc
     if context.identity is None:
         raise ConfigError("no identity for the simulated eUICC", where=where, expected="EID, keys and certificates")
     return SimCard(
@@ -121,6 +127,7 @@ def _card(spec: Mapping[str, Any], context: DriverContext) -> SimCard:
         preload=context.preload,
         form_factor=context.form_factor,
         nvm=Nvm.restore(context.state) if context.state is not None else None,
+        standards=standards,
     )
 
 

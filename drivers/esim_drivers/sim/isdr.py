@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from esim_bench.codec.apdu import Command
 from esim_bench.codec.es10 import ISD_R_AID, Tag
+from esim_bench.codec.es10_iot import IotTag
 from esim_bench.codec.tlv import Tlv, encode, parse, parse_header
 from esim_bench.crypto.identity import EuiccIdentity
 from esim_bench.crypto.randomness import Randomness
@@ -18,6 +19,8 @@ from esim_drivers.sim.bpp_loader import SEGMENT_TAGS, BppLoader
 from esim_drivers.sim.crl import RevocationLists
 from esim_drivers.sim.euicc import Euicc, StatusError
 from esim_drivers.sim.euicc_info import euicc_info1, euicc_info2, isdr_fci
+from esim_drivers.sim.iot.functions import IotFunctions
+from esim_drivers.sim.iot.standards import CONSUMER_ONLY, Standards
 from esim_drivers.sim.notifications import RESULT_ROOM, Notifications
 from esim_drivers.sim.nvm import MemoryFailure
 from esim_drivers.sim.personality import LPAE_SUPPORT, Personality
@@ -47,6 +50,10 @@ _ES10B = frozenset(
     )
 )
 
+_IOT_ES10B = frozenset(IotTag)
+_FOR_ANYBODY = frozenset((Tag.GET_EUICC_INFO1, Tag.GET_EUICC_INFO2, Tag.GET_EID))
+"""What an eUICC also answers while its own IPA is the active one: how else should the device's know?"""
+
 _UNDEFINED_ERROR: dict[int, int] = {
     **dict.fromkeys((Tag.SET_DEFAULT_DP_ADDRESS, Tag.REMOVE_NOTIFICATION_FROM_LIST, Tag.SET_NICKNAME), 0x80),
     **dict.fromkeys((Tag.ENABLE_PROFILE, Tag.DISABLE_PROFILE, Tag.DELETE_PROFILE, Tag.EUICC_MEMORY_RESET), 0x80),
@@ -72,8 +79,9 @@ class Isdr:
         personality: Personality,
         randomness: Randomness,
         form_factor: FormFactor,
+        standards: Standards = CONSUMER_ONLY,
     ) -> None:
-        self._euicc = Euicc(services, identity, personality, randomness, form_factor)
+        self._euicc = Euicc(services, identity, personality, randomness, form_factor, standards)
         self.notifications = Notifications(self._euicc)
         self._chains = StoreDataChains()
         self._session = RspSession(self._euicc)
@@ -81,7 +89,7 @@ class Isdr:
         self._load: BppLoader | None = None
         self._load_channel = 0
         session, manager = self._session, self._manager
-        self._reading: dict[int, _Function] = {
+        reading: dict[int, _Function] = {
             Tag.GET_EUICC_INFO1: lambda request: euicc_info1(self._euicc),
             Tag.GET_EUICC_INFO2: lambda request: euicc_info2(self._euicc),
             Tag.LIST_NOTIFICATION: self.notifications.list_notification,
@@ -92,7 +100,7 @@ class Isdr:
             Tag.LPAE_ACTIVATION: self._activate_lpae,
             Tag.GET_RAT: lambda request: get_rat(personality),
         }
-        self._writing: dict[int, _Function] = {
+        writing: dict[int, _Function] = {
             Tag.PREPARE_DOWNLOAD: session.prepare_download,
             Tag.LOAD_CRL: RevocationLists(self._euicc).load,
             Tag.SET_NICKNAME: manager.set_nickname,
@@ -106,6 +114,23 @@ class Isdr:
             Tag.SET_DEFAULT_DP_ADDRESS: self._set_default_address,
             Tag.CANCEL_SESSION: self._cancel_session,
         }
+        self.iot: IotFunctions | None = None
+        """The IoT side, where there is one."""
+        if standards.iot is not None:
+            self.iot = IotFunctions(self._euicc, self.notifications, manager, session)
+        self._reading, self._writing = self._tables(reading, writing)
+
+    def _tables(self, *own: dict[int, _Function]) -> tuple[dict[int, _Function], dict[int, _Function]]:
+        """Return the functions that read and those that write; IoT ones go before consumer ones of the same tag."""
+        has = self._euicc.standards.has_consumer_function
+        reading, writing = ({tag: function for tag, function in table.items() if has(tag)} for table in own)
+        if self.iot is not None:
+            for tag in (*self.iot.reading, *self.iot.writing):
+                reading.pop(tag, None)
+                writing.pop(tag, None)
+            reading |= self.iot.reading
+            writing |= self.iot.writing
+        return reading, writing
 
     @property
     def registry(self) -> Registry:
@@ -139,6 +164,8 @@ class Isdr:
         if self._euicc.nvm.powered:
             with suppress(MemoryFailure):
                 bpp_loader.recover(self._euicc, self.notifications)
+        if self.iot is not None:
+            self.iot.reset()
         self._euicc.take_seconds()
 
     def process(self, command: Command, channel: int) -> Reply:
@@ -170,6 +197,8 @@ class Isdr:
             if not loading:
                 raise
             tag = 0
+        if tag not in _FOR_ANYBODY and self._euicc.ipae_active:
+            raise StatusError(0x6985)
         if tag in SEGMENT_TAGS:
             return self._load_segment(tag, data, channel)
         function = self._reading.get(tag) or self._writing.get(tag)
@@ -178,7 +207,7 @@ class Isdr:
             if loading:
                 return self._load_segment(tag, data, channel)
             raise StatusError(0x6A88)
-        if tag in _ES10B:
+        if tag in _ES10B or (self.iot is not None and tag in _IOT_ES10B):
             self._check_reset_needed()
         request = parse(data, "ES10 request")
         if tag in self._writing and tag != Tag.CANCEL_SESSION and self._load is not None:
@@ -188,6 +217,8 @@ class Isdr:
         except (CodecError, MemoryFailure):
             # A data object of a known function that it can't make sense of, or whose effect the memory did not take:
             # undefinedError where the function has it. What is no data object at all ends in 6A80 before this.
+            if self.iot is not None and tag in self.iot.undefined_errors:
+                return self.iot.undefined_errors[tag]
             if tag not in _UNDEFINED_ERROR:
                 raise
             return encode(tag, der.integer(_UNDEFINED_ERROR[tag], UNDEFINED))
@@ -221,8 +252,11 @@ class Isdr:
             raise
         if result is None:
             return b""
+        if self._load.installed is not None:
+            self._session.finish(self._load.installed)
+        else:
+            self._session.close()
         self._load = None
-        self._session.close()
         return result
 
     def _interrupt(self) -> None:

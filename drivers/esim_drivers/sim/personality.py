@@ -216,6 +216,14 @@ class Personality:
     """EuiccPackageResults that wait for their delivery at a time; one more drops the oldest."""
     ipae_supported: bool = False
     """Whether it has an IPA of its own (IPAe), which IpaeActivation can start. What that one does is not simulated."""
+    ecall_supported: bool = True
+    """Whether it has the Emergency Profile functions; if not, ecallIndication means nothing to it."""
+    fallback_supported: bool = True
+    """Whether it has the fallback mechanism."""
+    immediate_enable_supported: bool = True
+    """Whether immediate enabling can be configured."""
+    eim_reset_supported: bool = True
+    """Whether eUICCMemoryReset can forget the associated eIMs."""
     connectivity_parameters: bytes = b""
     """httpParams of GetConnectivityParameters, while a profile is enabled; empty: parametersNotAvailable."""
 
@@ -358,6 +366,16 @@ PERSONALITIES: Mapping[str, Personality] = {
             rules_authorisation_table=(),
             provisioning_downloads=False,
             empty_list_is_error=True,
+            ecall_supported=False,
+            fallback_supported=False,
+            immediate_enable_supported=False,
+            eim_reset_supported=False,
+        ),
+        replace(
+            STANDARD,
+            name="ipae",
+            summary="has an IPA of its own: ES10b is refused to devices that name none in TERMINAL CAPABILITY",
+            ipae_supported=True,
         ),
         replace(STANDARD, name="small", summary="runs out of memory: 48 KiB, T=0", protocol=0, nvm_size=48 * 1024),
     )

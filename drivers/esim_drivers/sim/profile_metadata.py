@@ -22,6 +22,10 @@ OWNER = 0xB7
 POLICY_RULES = 0x99
 SERVICE_DATA = 0xBF22
 SERVICE_DATA_NOT_STORED = 0xBF23
+ECALL_INDICATION = 0x9F7B
+FALLBACK_ATTRIBUTE = 0x9F26
+"""Of ProfileInfo only: the profile has it from its eIM, not from its metadata."""
+FALLBACK_ALLOWED = 0x9F67
 
 
 class ProfileClass(IntEnum):
@@ -65,6 +69,10 @@ class ProfileMetadata:
     """notificationConfigurationInfo: (event bits, address)."""
     members: dict[int, bytes]
     """Tag to the whole TLV, for ProfileInfo."""
+    ecall: bool = False
+    """ecallIndication (SGP.32): it is an Emergency Profile."""
+    fallback_allowed: bool = False
+    """fallbackAllowed (SGP.32): it may become the Fallback Profile."""
 
     def addresses(self, event: Event) -> list[str]:
         """Return the addresses that want to hear of an event, in the order of the metadata."""
@@ -111,6 +119,8 @@ class ProfileMetadata:
             owner=owner,
             notifications=_notifications(found[NOTIFICATIONS]) if NOTIFICATIONS in found else (),
             members={child.tag: child.raw for child in stored},
+            ecall=ECALL_INDICATION in found and der.read_boolean(found[ECALL_INDICATION]),
+            fallback_allowed=FALLBACK_ALLOWED in found and der.read_boolean(found[FALLBACK_ALLOWED]),
         )
 
 

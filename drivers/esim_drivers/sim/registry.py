@@ -22,6 +22,15 @@ from esim_drivers.sim.profile_metadata import ProfileMetadata
 
 ENABLED_KEY = "euicc/enabled"
 BEFORE_TEST_KEY = "euicc/before-test"
+ROLLBACK_KEY = "iot/rollback"
+"""The profile that ES10b.ProfileRollback goes back to; its presence is the authorisation."""
+FALLBACK_KEY = "iot/fallback/profile"
+"""The profile that has the fallback attribute."""
+BEFORE_FALLBACK_KEY = "iot/fallback/before"
+"""The profile that was enabled before the fallback; there only while it lasts."""
+BEFORE_EMERGENCY_KEY = "iot/emergency/before"
+"""The profile that was enabled before the Emergency Profile, if one was; there only while that one is enabled."""
+_REMEMBERED = (BEFORE_TEST_KEY, ROLLBACK_KEY, FALLBACK_KEY, BEFORE_FALLBACK_KEY, BEFORE_EMERGENCY_KEY)
 _ROOT = "euicc/isdp/"
 _FIRST_NUMBER = 0x0010
 _LAST_NUMBER = 0xFFFF
@@ -148,11 +157,21 @@ class Registry:
         with self._nvm.transaction():
             remove_profile(self._nvm, aid)
             if self._nvm.get(ENABLED_KEY) == aid:
-                self._nvm.delete(ENABLED_KEY)
-            if self._nvm.get(BEFORE_TEST_KEY) == aid:
-                self._nvm.delete(BEFORE_TEST_KEY)
+                # With it goes the way back from it.
+                for key in (ENABLED_KEY, ROLLBACK_KEY, BEFORE_FALLBACK_KEY, BEFORE_EMERGENCY_KEY):
+                    self._nvm.delete(key)
+            if self._nvm.get(FALLBACK_KEY) == aid:
+                self._nvm.delete(BEFORE_FALLBACK_KEY)
+            for key in _REMEMBERED:
+                if self._nvm.get(key) == aid:
+                    self._nvm.delete(key)
             for key in self._nvm.keys(f"{_ROOT}{aid.hex().upper()}/"):
                 self._nvm.delete(key)
+
+    def remembered(self, key: str) -> IsdP | None:
+        """Return the profile that is remembered under a key such as ROLLBACK_KEY."""
+        aid = self._nvm.get(key)
+        return self.find(aid=aid) if aid is not None else None
 
     # ------------------------------------------------------------------------------------------------ invariants
 
@@ -173,6 +192,7 @@ class Registry:
         for root, part in ((_ROOT, 2), ("isdp/", 1)):
             owners = dict.fromkeys(key.split("/")[part].upper() for key in self._nvm.keys(root))
             found += [f"{root}{owner} belongs to no profile" for owner in owners if owner not in known]
+        found += [f"{key} names no profile" for key in _REMEMBERED if self._nvm.get(key) and not self.remembered(key)]
         return found
 
 

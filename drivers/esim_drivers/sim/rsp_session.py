@@ -94,6 +94,15 @@ class Prepared:
     one_time_key: PrivateKey
 
 
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """The profile that a session has just installed, and from which server."""
+
+    aid: bytes
+    smdp_oid: str
+    address: str
+
+
 class RspSession:
     """At most one session; a new challenge starts a new one."""
 
@@ -104,10 +113,19 @@ class RspSession:
         self._challenge: bytes | None = None
         self.authenticated: Authenticated | None = None
         self.prepared: Prepared | None = None
+        self.installed: Installed | None = None
+        """What it ended with, until another one begins or the eUICC is reset."""
 
     def close(self) -> None:
         """Forget the session."""
-        self._challenge = self.authenticated = self.prepared = None
+        self._challenge = self.authenticated = self.prepared = self.installed = None
+
+    def finish(self, aid: bytes) -> None:
+        """Forget the session but for the profile that it has installed."""
+        prepared = self.prepared
+        self.close()
+        if prepared is not None:
+            self.installed = Installed(aid, prepared.server.smdp_oid, prepared.server.address)
 
     # ------------------------------------------------------------------------------------------------ ES10b
 

@@ -144,6 +144,11 @@ class UiccCard:
         return self.uicc.toolkit.terminal_profile is not None
 
     @property
+    def terminal_capability(self) -> bytes | None:
+        """Return what the terminal sent as TERMINAL CAPABILITY since the last reset: the members of A9."""
+        return self.uicc.terminal_capability
+
+    @property
     def cat_busy(self) -> bool:
         """Tell whether a proactive command waits to be fetched or answered."""
         return self.uicc.toolkit.busy

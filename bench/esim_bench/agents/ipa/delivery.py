@@ -96,7 +96,8 @@ class Delivery:
         told = (*self._keeper.now.acknowledged, *seqs)
         self._keeper.replace_report(item, None, acknowledged=told)
         transaction = bytes.fromhex(item.transaction_id) or None
-        report.add(Done(item.kind, eim.eim_id, transaction, describe(raw, self._context.settings.version), raw))
+        results = describe(raw, self._context.settings.version) + ((item.detail,) if item.detail else ())
+        report.add(Done(item.kind, eim.eim_id, transaction, results, raw))
         await self.settle()
 
     async def deliver_all(self, report: PollReport) -> None:

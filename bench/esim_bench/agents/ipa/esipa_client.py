@@ -45,6 +45,8 @@ class EsipaClient:
         self.settings = settings
         self.refused_compact: set[str] = set()
         """Functions for which this eIM took no compact form."""
+        self.knows_certificates = False
+        """The eIM was given the eUICC's certificates, or showed that it has them."""
         self._bearer = bearer
         agent = esipa.USER_AGENTS[0] + (f";{settings.user_agent}" if settings.user_agent else "")
         json = settings.binding == "json"

@@ -113,9 +113,15 @@ class IotCard:
     # ---------------------------------------------------------------------------------------------------- changes
 
     async def add_initial_eim(
-        self, configurations: Sequence[EimConfigurationData | bytes]
+        self, configurations: Sequence[EimConfigurationData | bytes] | bytes
     ) -> tuple[int | None, ...]:  # fmt: skip
-        """Associate the first eIMs; return the token of each. Raises AgentError, CodecError."""
+        """Associate the first eIMs, see ``Ipa.add_initial_eim``. Raises AgentError, CodecError."""
+        if isinstance(configurations, bytes | bytearray):
+            raw = bytes(configurations)
+            items = tlv.parse_all(raw, "EimConfigurationData")
+            if [item.tag for item in items] == [es10_iot.IotTag.ADD_INITIAL_EIM]:
+                return read(answers.added_eims_of, await self.call(raw))
+            configurations = [item.raw for item in items]
         request = es10_iot.add_initial_eim(configurations, self.version)
         return read(answers.added_eims_of, await self.call(request))
 

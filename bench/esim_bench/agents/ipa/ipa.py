@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from esim_bench.agents.ipa.context import BearerFor, Context
+from esim_bench.agents.ipa.data_requests import DataRequests
 from esim_bench.agents.ipa.delivery import Delivery
+from esim_bench.agents.ipa.downloads import Downloads
 from esim_bench.agents.ipa.esipa_client import MalformedAnswerError
+from esim_bench.agents.ipa.notifications import Notifications
 from esim_bench.agents.ipa.packages import Packages
 from esim_bench.agents.ipa.report import Done, PollReport, describe
 from esim_bench.agents.ipa.settings import IpaSettings
 from esim_bench.agents.ipa.state import StateStore
+from esim_bench.agents.ipa.switching import Switching
 from esim_bench.agents.lpa import Lpa
+from esim_bench.codec import es10_iot
+from esim_bench.codec.download_trigger import ProfileDownloadTrigger
 from esim_bench.codec.eim_configuration import EimConfigurationData
 from esim_bench.codec.esipa import EsipaError, Value
 from esim_bench.codec.esipa_objects import PackageResultError
 from esim_bench.codec.euicc_package import SignedResult
+from esim_bench.codec.ipa_data import IpaEuiccDataRequest
 from esim_bench.codec.sgp32 import Version
-from esim_bench.errors import AgentError, BenchError, ProtocolError
+from esim_bench.errors import AgentError, BenchError, CodecError, ProtocolError, TransportError
 
 NO_PACKAGE = 1
 INVALID_FORMAT, UNKNOWN_PACKAGE = 1, 2
@@ -46,6 +54,11 @@ class Ipa:
         self._context = Context(lpa, bearer_for, settings, state, recover, connected)
         self._delivery = Delivery(self._context)
         self._packages = Packages(self._context, self._delivery)
+        self._notifications = Notifications(self._context, self._delivery)
+        self._switching = Switching(self._context)
+        self._data = DataRequests(self._context, self._delivery)
+        self._downloads = Downloads(self._context, self._delivery, self._notifications, self._switching)
+        self._lock = asyncio.Lock()
         self._look_again = True
         """Whether the eUICC may keep results that this process does not know of."""
 
@@ -56,13 +69,16 @@ class Ipa:
         return await self._context.card.eims()
 
     async def add_initial_eim(
-        self, configurations: Sequence[EimConfigurationData | bytes]
+        self, configurations: Sequence[EimConfigurationData | bytes] | bytes
     ) -> tuple[int | None, ...]:  # fmt: skip
-        """Associate the first eIMs, as values or DER bytes; return the associationToken of each that got one.
+        """Associate the first eIMs; return the associationToken of each that got one.
 
-        Raises AgentError with the standard's name of the code, e.g. associatedEimAlreadyExists.
+        ``configurations``: values, or each one's DER (30); or the bytes of a file: one or several 30, or a whole
+        AddInitialEimRequest (BF57), which goes to the eUICC as it is. Raises AgentError with the standard's name of the
+        code, e.g. associatedEimAlreadyExists; CodecError for bytes that are none of these.
         """
-        return await self._context.card.add_initial_eim(configurations)
+        async with self._lock:
+            return await self._context.card.add_initial_eim(configurations)
 
     async def certificates(self, ci_pk_id: bytes | None = None) -> tuple[bytes, bytes]:
         """Return the EUM's and the eUICC's certificate, DER, under a CI key. Raises AgentError (invalidCiPKId)."""
@@ -77,11 +93,17 @@ class Ipa:
         stands in the report and holds up no other. Raises AgentError for an eIM that is not associated, and what the
         card raises when it cannot be read at all.
         """
+        async with self._lock:
+            return await self._poll_all(eim_id, cause)
+
+    async def _poll_all(self, eim_id: str | None, cause: int | None) -> PollReport:
         # A lasting error with what is left over must not keep an eIM from being asked: it may be the cure.
-        report = PollReport((await self.resume()).done)
+        report = PollReport((await self._resume()).done)
         if eim_id is not None and all(eim.eim_id != eim_id for eim in self._context.eims):
             known = ", ".join(eim.eim_id for eim in self._context.eims) or "none"
             raise AgentError(f"no eIM {eim_id!r} is associated", code="eimNotFound", hint=f"associated: {known}")
+        if self.settings.fallback_on_loss and self.settings.version >= Version.V1_2:
+            await self._fall_back_on_loss(report)
         polled: set[str] = set()
         while True:
             # A package may have added an eIM, changed one, or deleted it.
@@ -99,19 +121,92 @@ class Ipa:
             except BenchError as exc:
                 self._look_again = True
                 report.fail(eim.eim_id, exc)
+        await self._notifications.deliver(report)
         return report
+
+    async def _fall_back_on_loss(self, report: PollReport) -> None:
+        if not self._context.eims or await self._context.wait_connected():
+            return
+        try:
+            name = await self._switching.fall_back()
+        except BenchError as exc:
+            report.fail("", exc)
+            return
+        if name == "ok":
+            report.add(Done("fallback", results=(name,)))
+        if name != "ok" or not await self._context.wait_connected():
+            report.fail("", TransportError("the enabled profile gives no connectivity", found=f"fallback: {name}"))
 
     async def resume(self) -> PollReport:
         """Finish what a power cut, or a network that was away, left undone. A poll does this first."""
+        async with self._lock:
+            return await self._resume()
+
+    async def _resume(self) -> PollReport:
         report = PollReport()
         await self._context.look()
         await self._delivery.settle()
+        await self._switching.resume(report)
         await self._packages.resume(report)
+        await self._downloads.resume(report)
         await self._delivery.deliver_all(report)
         if self._look_again:
             await self._packages.deliver_stored(report)
             self._look_again = not report.ok
         return report
+
+    # ------------------------------------------------------------------------------------ the device's own switches
+
+    async def rollback(self) -> str:
+        """Go back to the profile before the last package's, where that package allowed it (ES10b.ProfileRollback).
+
+        The new result goes to the eIM at the next poll. Returns "ok" or the name of another code.
+        """
+        async with self._lock:
+            await self._context.look()
+            self._look_again = True
+            return await self._packages.rollback()
+
+    async def connectivity_lost(self) -> str:
+        """React to a loss of connectivity: roll back where that is open, else execute the fallback mechanism.
+
+        Returns "ok", or the name of the code why it could not be, such as fallbackNotAvailable. Raises AgentError
+        (notSupported) in a version without it, and what the card raises.
+        """
+        async with self._lock:
+            await self._context.look()
+            if await self._packages.roll_back_pending():
+                return "ok"
+            return await self._switching.fall_back()
+
+    async def connectivity_returned(self) -> str:
+        """Go back to the profile of before the fallback (ES10b.ReturnFromFallback). Returns and raises as above."""
+        async with self._lock:
+            return await self._switching.return_from_fallback()
+
+    async def emergency(self, on: bool) -> str:
+        """Enable or disable the Emergency Profile. Returns "ok", or the name of another code."""
+        async with self._lock:
+            return await self._switching.emergency(on)
+
+    async def immediate_enable(self) -> str:
+        """Enable the profile that was just downloaded, where that is configured; return "ok" or another code's name."""
+        async with self._lock:
+            return await self._switching.immediate_enable()
+
+    async def configure_immediate_enable(
+        self, enabled: bool, smdp_oid: str | None = None, smdp_address: str | None = None
+    ) -> str:
+        """Say, before an eIM is associated, from which SM-DP+ profiles may be enabled at once (5.9.17)."""
+        return await self._context.card.order(
+            lambda version: es10_iot.configure_immediate_profile_enabling(enabled, smdp_oid, smdp_address)
+        )
+
+    def state_changed(self, cause: int) -> None:
+        """Note a change of the eUICC's state by other means (``STATE_CHANGE_CAUSES``): all eIMs known are told."""
+        self._context.keeper.update(causes=self._context.causes(cause))
+
+    # ---------------------------------------------------------------------------------------------------- one eIM
 
     async def _poll(self, eim: EimConfigurationData, report: PollReport) -> None:
         for _ in range(self.settings.most_packages):
@@ -163,6 +258,20 @@ class Ipa:
                 result = await self._packages.run(eim, raw, report)
                 if isinstance(result, SignedResult) and any(one.function in _ECOS for one in result.results):
                     self._context.eims = await self._context.card.eims()
+            case "ipaEuiccDataRequest":
+                try:
+                    request = IpaEuiccDataRequest.parse(raw)
+                except CodecError:
+                    await self._refuse(eim, INVALID_FORMAT, None, report)
+                    return
+                await self._data.run(eim, request, await self._switching.ecall_active(), report)
+            case "profileDownloadTriggerRequest":
+                try:
+                    ProfileDownloadTrigger.parse(raw)
+                except CodecError:
+                    await self._refuse(eim, INVALID_FORMAT, None, report)
+                    return
+                await self._downloads.run(eim, raw, report)
 
     async def _refuse(
         self, eim: EimConfigurationData, code: int, transaction: bytes | None, report: PollReport

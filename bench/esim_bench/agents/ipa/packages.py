@@ -14,6 +14,7 @@ from esim_bench.agents.ipa.delivery import Delivery
 from esim_bench.agents.ipa.esipa_client import HttpStatusError
 from esim_bench.agents.ipa.report import Done, PollReport, describe
 from esim_bench.agents.ipa.state import Package, Report, eim_of, eim_text
+from esim_bench.agents.ipa.switching import OTHER_EIM
 from esim_bench.codec import euicc_package
 from esim_bench.codec.eim_configuration import EimConfigurationData
 from esim_bench.codec.es10_iot_answers import RollbackResult
@@ -33,9 +34,9 @@ from esim_bench.errors import (
     TransportError,
 )
 
-OTHER_EIM = 0
 UNDEFINED = 127
 _SWITCHING = ("enable", "disable")
+_READING = ("listProfileInfo", "getRAT", "listEim", "processingTerminated")
 _BACK = "rollback"
 _CAT_BUSY = 5
 
@@ -86,6 +87,28 @@ class Packages:
                 await self._finish(record, result, report)
         except BenchError as exc:
             report.fail(eim_of(record.eim).eim_id, exc)
+
+    async def roll_back_pending(self) -> bool:
+        """Go back to the old profile where a package allowed that and its result is not delivered yet."""
+        record = self._keeper.now.package
+        if record is None or not record.rollback or record.stage not in ("switched", "rollback"):
+            return False
+        self._keeper.update(package=replace(record, stage="rollback"))
+        code, _ = await self._back(record)
+        self._keeper.update(package=replace(record, stage="back") if code == 0 else record)
+        if code == 0:
+            await self._context.recover()
+        return code == 0
+
+    async def rollback(self) -> str:
+        """Call ProfileRollback on the operator's word; return "ok" or the name of another code."""
+        if await self.roll_back_pending():
+            return "ok"
+        answer = await self._card.rollback(refresh=True)
+        if answer.code == 0:
+            self._keeper.update(causes=self._context.causes(UNDEFINED))
+            await self._context.recover()
+        return answer.name
 
     async def deliver_stored(self, report: PollReport) -> None:
         """Bring results that the eUICC still keeps to their eIMs, as far as these are associated."""
@@ -157,8 +180,8 @@ class Packages:
 
     async def _finish(self, record: Package, result: SignedResult, report: PollReport) -> None:
         """Bring up what the package switched to, and deliver its result over that; or go back."""
-        if record.stage == "load" and _switches(result):
-            record = replace(record, stage="switched")
+        if record.stage == "load" and _changes(result):
+            record = replace(record, stage="switched" if _switches(result) else "load")
             self._keeper.update(package=record, causes=self._context.causes(OTHER_EIM, but=record.eim_id))
         eim = eim_of(record.eim)
         away: BenchError | None = None
@@ -233,6 +256,10 @@ class Packages:
 
 def _switches(result: SignedResult) -> bool:
     return any(one.function in _SWITCHING and one.done for one in result.results)
+
+
+def _changes(result: SignedResult) -> bool:
+    return any(one.done and one.function not in _READING for one in result.results)
 
 
 def _went_back(result: SignedResult) -> bool:

@@ -98,6 +98,8 @@ class Report:
     transaction_id: str = ""
     removable: bool = False
     """Whether the eIM's acknowledgement of ``seq`` ends that notification's life (it delivers it itself)."""
+    detail: str = ""
+    """What the bench knows beyond the report itself."""
     refusals: int = 0
     """How often the eIM would not have it."""
 

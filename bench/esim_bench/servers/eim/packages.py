@@ -137,7 +137,9 @@ class Packages:
 
     def _made(self, device: Device, order: EimOrder, now_ns: int) -> EimOrder:
         """Make the bytes of an order, and store them with its counterValue before anybody gets them."""
-        transaction = self._randomness.fork("eim", device.eid, f"order {order.id}").bytes(16)
+        # By what came before for the same eUICC alone: a simulated slot's trace does not depend on the others.
+        which = self._store.position(order)
+        transaction = self._randomness.fork("eim", device.eid, f"order {which}").bytes(16)
         ordered = order.order
         if isinstance(ordered, PackageOrder):
             # A package in v1.0's form has room for the identifier as well.

@@ -207,6 +207,11 @@ class SqliteEimStore:
         rows = self._rows("SELECT count(*) FROM orders WHERE eid = ? AND state = ?", (eid, state.value))
         return int(rows[0][0])
 
+    def position(self, order: EimOrder) -> int:
+        """Return which order of its eUICC an order is, from 1."""
+        rows = self._rows("SELECT count(*) FROM orders WHERE eid = ? AND id <= ?", (order.eid, order.id))
+        return int(rows[0][0])
+
     def order_of_counter(self, eid: bytes, counter: int) -> EimOrder | None:
         """Return the package of an eUICC that was signed with a counterValue, or None."""
         # Larger numbers come from outside, and SQLite cannot take them.

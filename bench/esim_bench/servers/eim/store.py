@@ -237,6 +237,9 @@ class EimStore(Protocol):
     def count_orders(self, eid: bytes, state: OrderState) -> int:
         """Return how many orders of an eUICC are in a state."""
 
+    def position(self, order: EimOrder) -> int:
+        """Return which order of its eUICC an order is, from 1."""
+
     def order_of_counter(self, eid: bytes, counter: int) -> EimOrder | None:
         """Return the package of an eUICC that was signed with a counterValue, or None."""
 

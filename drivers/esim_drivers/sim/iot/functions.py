@@ -6,6 +6,8 @@ from esim_bench.codec.sgp32 import Version
 from esim_drivers.sim.euicc import Euicc
 from esim_drivers.sim.iot.eims import Eims
 from esim_drivers.sim.iot.package_functions import Function, PackageFunctions
+from esim_drivers.sim.iot.switching import Switching
+from esim_drivers.sim.iot.switching_functions import SwitchingFunctions
 from esim_drivers.sim.notifications import Notifications
 from esim_drivers.sim.profile_manager import ProfileManager
 from esim_drivers.sim.rsp_session import RspSession
@@ -17,12 +19,7 @@ class IotFunctions:
     def __init__(
         self, euicc: Euicc, notifications: Notifications, manager: ProfileManager, session: RspSession
     ) -> None:
-        from esim_drivers.sim.iot.switching import Switching  # type: ignore[import-not-found,unused-ignore]
-        from esim_drivers.sim.iot.switching_functions import (  # type: ignore[import-not-found,unused-ignore]
-            SwitchingFunctions,
-        )
-
-        standards = euicc.standards  # type: ignore[attr-defined,unused-ignore]
+        standards = euicc.standards
         self.eims = Eims(euicc)
         self.switching = Switching(euicc, notifications, manager, session)
         self._packages = PackageFunctions(
@@ -39,13 +36,8 @@ class IotFunctions:
         switching = SwitchingFunctions(self.switching, self.eims, self.packages)
         self.reading: dict[int, Function] = {**switching.reading, **self._packages.reading}
         self.writing: dict[int, Function] = {**switching.writing, **self._packages.writing}
-        self.undefined_errors: dict[int, bytes] = self._packages.undefined_errors
+        self.undefined_errors: dict[int, bytes] = {**switching.undefined_errors, **self._packages.undefined_errors}
         """Answers of functions that can't make sense of their request, or whose effect the memory did not take."""
-
-    @property
-    def ipae_active(self) -> bool:
-        """Tell whether the IPA has handed over to the one in the eUICC; until the next reset."""
-        return self._packages.ipae_active
 
     def reset(self) -> None:
         """Forget what lives in RAM, and end a package that this reset interrupted."""
@@ -53,4 +45,4 @@ class IotFunctions:
 
     def violations(self) -> list[str]:
         """Return what is inconsistent after a reset, as sentences; [] is what has to come out after any power cut."""
-        return self._packages.violations()
+        return [*self.switching.violations(), *self._packages.violations()]

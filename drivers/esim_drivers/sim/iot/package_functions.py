@@ -73,8 +73,6 @@ class PackageFunctions:
         }
         """Answers of functions that can't make sense of their request, or whose effect the memory did not take."""
         self.undefined_errors[RETRIEVE_NOTIFICATIONS_LIST] = es10_iot_answers.retrieve_failure()
-        self.ipae_active = False
-        """Whether the IPA has handed over to the one in the eUICC; until the next reset."""
         if es10_iot.supported(IPAE_ACTIVATION, version):
             self.reading[IPAE_ACTIVATION] = self._activate_ipae
         if es10_iot.supported(IotTag.GET_CONNECTIVITY_PARAMETERS, version):
@@ -84,7 +82,7 @@ class PackageFunctions:
 
     def reset(self) -> None:
         """Forget what lives in RAM, and end a package that this reset interrupted."""
-        self.ipae_active = False
+        self._euicc.ipae_activated = False
         if self._euicc.nvm.powered:
             # A memory that does not take the result now may take it at a later reset.
             with suppress(MemoryFailure):
@@ -154,7 +152,7 @@ class PackageFunctions:
         own = [LPAE_SUPPORT.index(name) for name in who.lpae_support] if self._consumer else []
         ipae = who.ipae_supported and _ACTIVATE_IPAE in wanted
         supported = bool(wanted) and all(bit in own or (ipae and bit == _ACTIVATE_IPAE) for bit in wanted)
-        self.ipae_active = self.ipae_active or (supported and ipae)
+        self._euicc.ipae_activated = self._euicc.ipae_activated or (supported and ipae)
         return es10_iot_answers.answer(IPAE_ACTIVATION, 0 if supported else _IPAE_NOT_SUPPORTED, self._version)
 
     # ------------------------------------------------------------------------------------------------ lists

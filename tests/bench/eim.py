@@ -1,0 +1,88 @@
+"""The eIM under load: polling IPAs over TLS on loopback. And one PSMO switch against its crypto."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import ssl
+import subprocess
+import time
+from pathlib import Path
+from statistics import median
+
+import httpx
+
+from esim_bench import clock
+from esim_bench.codec import es10, esipa
+from esim_bench.servers.pki import make_eid
+
+from .fleet import COMMAND, first_document
+
+IPAS = 64
+POLLS_EACH = 25
+
+
+def polls_over_tls(folder: Path) -> tuple[float, float]:
+    """Return the polls per second of 64 IPAs at one eIM process over TLS, and the 99th percentile of their seconds.
+
+    Each IPA keeps its connection, as in a procedure, and asks for its next package as soon as it was answered: nothing to
+    do. All IPAs share one process; on two cores each side has one.
+    """
+    environment = {**os.environ, "ESIM_BENCH_HOME": str(folder / "home")}
+    pki = folder / "eim-pki"
+    subprocess.run(
+        [*COMMAND, "pki", "init", str(pki), "--json"], env=environment, check=True, stdout=subprocess.DEVNULL
+    )
+    arguments = ["serve", "eim", "--pki", str(pki), "--db", str(folder / "eim.sqlite"), "--port", "0", "--json"]
+    with subprocess.Popen(
+        [*COMMAND, *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        try:
+            document = first_document(process)
+            return clock.run_real(_ipas(document["url"], document["rest"], document["ca"], document["token_file"]))
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=30)
+
+
+async def _ipas(url: str, rest: str, ca: str, token_file: str) -> tuple[float, float]:
+    context = ssl.create_default_context(cafile=ca)
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    token = Path(token_file).read_text().strip()
+    eids = [make_eid(number) for number in range(1, IPAS + 1)]
+    async with httpx.AsyncClient(verify=context, trust_env=False) as lab:
+        for eid in eids:
+            headers = {"Authorization": f"Bearer {token}"}
+            answer = await lab.post(f"{rest}/devices", json={"eid": es10.eid_to_text(eid)}, headers=headers)
+            answer.raise_for_status()
+    seconds: list[float] = []
+
+    async def ipa(eid: bytes) -> None:
+        body = esipa.encode_request("getEimPackage", {"eidValue": eid})
+        headers = {
+            "content-type": esipa.CONTENT_TYPE,
+            "x-admin-protocol": esipa.ADMIN_PROTOCOL,
+            "user-agent": esipa.USER_AGENTS[0],
+        }
+        async with httpx.AsyncClient(verify=context, trust_env=False, timeout=60) as client:
+            for _ in range(POLLS_EACH + 1):
+                began = time.perf_counter()
+                answer = await client.post(f"{url}{esipa.PATH}", content=body, headers=headers)
+                seconds.append(time.perf_counter() - began)
+                assert answer.content.hex().upper() == "BF4F03020101", answer.content.hex()
+
+    await ipa(eids[0])
+    seconds.clear()
+    began = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for eid in eids:
+            group.create_task(ipa(eid))
+    taken = time.perf_counter() - began
+    seconds.sort()
+    return len(seconds) / taken, seconds[len(seconds) * 99 // 100]
