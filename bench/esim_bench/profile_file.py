@@ -39,6 +39,10 @@ class Identity(_Table):
     msisdn: Annotated[str, Field(pattern=r"^\+?[0-9]{3,20}$")] | None = None
     language: Annotated[str, Field(pattern=r"^[a-z]{2}$")] = "en"
     emergency: Annotated[list[Digits], Field(min_length=1, max_length=16)] = ["112"]
+    fallback_allowed: bool = False
+    """Whether an eIM may make it the Fallback Profile of an IoT eUICC (SGP.32)."""
+    ecall: bool = False
+    """Whether it is the Emergency Profile of an IoT eUICC (SGP.32)."""
 
 
 class Aka(_Table):

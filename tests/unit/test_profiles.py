@@ -22,7 +22,7 @@ from esim_drivers.sim.nvm import Nvm
 from esim_drivers.sim.personality import STANDARD
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
-NAMES = ("bootstrap-global", "operational-a", "operational-b")
+NAMES = ("bootstrap-global", "emergency", "fallback-global", "operational-a", "operational-b")
 ISDP = bytes.fromhex("A0000005591010FFFFFFFF8900001000")
 EF_DIR, EF_IMSI, EF_UST, EF_AD, EF_HPLMNWACT = 0x2F00, 0x6F07, 0x6F38, 0x6FAD, 0x6F62
 
@@ -96,6 +96,20 @@ def test_metadata_fits_the_package() -> None:
     assert (metadata.profile_name, metadata.profile_class) == ("Operational A", "operational")
     assert metadata.notifications == ((("install", "enable", "disable", "delete"), "testsmdpplus1.example.com"),)
     assert metadata.owner == (bytes.fromhex("00F110"), bytes.fromhex("0A01"), None)
+
+
+@pytest.mark.parametrize(
+    ("name", "members"),
+    [("operational-a", (None, None)), ("fallback-global", (None, True)), ("emergency", (True, None))],
+)
+def test_metadata_say_what_an_iot_euicc_may_do_with_it(name: str, members: tuple[bool | None, bool | None]) -> None:
+    raw = build_profile(tables(name)).metadata
+    metadata = Metadata.parse(raw)
+    assert (metadata.ecall, metadata.fallback_allowed) == members
+    assert metadata.encode() == raw
+    # In the order of the ASN.1, at the end; nothing of them in a consumer profile.
+    ending = {"operational-a": b"", "fallback-global": b"\x9f\x67\x01\xff", "emergency": b"\x9f\x7b\x01\xff"}[name]
+    assert raw.endswith(ending)
 
 
 def test_connectivity_parameters_stand_in_the_header() -> None:

@@ -1,4 +1,4 @@
-"""Profile metadata: StoreMetadata, BF25 (SGP.22 5.5.3)."""
+"""Profile metadata: StoreMetadata, BF25 (SGP.22 5.5.3, and what SGP.32 adds)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from esim_bench.codec.es10_results import CLASSES, POLICY_RULES, event_bits, events_of, rules_of
+from esim_bench.codec.iot_info import IotProfileMembers
 from esim_bench.codec.schema import RSP
 from esim_bench.errors import CodecError
 
@@ -30,6 +31,10 @@ class Metadata:
     """MCC and MNC (3 bytes), GID1, GID2."""
     policy_rules: Sequence[str] = ()
     """Of pprUpdateControl, ppr1, ppr2."""
+    ecall: bool | None = None
+    """ecallIndication of SGP.32: True for an Emergency Profile; None: not told."""
+    fallback_allowed: bool | None = None
+    """fallbackAllowed of SGP.32: whether an eIM may make it the Fallback Profile; None: not told, it may not."""
 
     def encode(self) -> bytes:
         """Return the BF25. Raises CodecError."""
@@ -61,7 +66,9 @@ class Metadata:
                 value["profileOwner"]["gid2"] = gid2
         if self.policy_rules:
             value["profilePolicyRules"] = _rule_bits(self.policy_rules)
-        return RSP.encode("StoreMetadataRequest", value)
+        raw = RSP.encode("StoreMetadataRequest", value)
+        iot = IotProfileMembers(ecall_indication=self.ecall, fallback_allowed=self.fallback_allowed)
+        return iot.added_to(raw) if iot != IotProfileMembers() else raw
 
     @classmethod
     def parse(cls, raw: bytes) -> Metadata:
@@ -71,6 +78,7 @@ class Metadata:
         if code not in CLASSES:
             raise CodecError("profile class", where="StoreMetadata", expected="0, 1 or 2", found=code)
         owner = value.get("profileOwner")
+        iot = IotProfileMembers.parse(raw)
         return cls(
             iccid=value["iccid"],
             service_provider=value["serviceProviderName"],
@@ -84,6 +92,8 @@ class Metadata:
             icon=value.get("icon"),
             owner=(owner["mccMnc"], owner.get("gid1"), owner.get("gid2")) if owner else None,
             policy_rules=rules_of(value.get("profilePolicyRules", (b"", 0))),
+            ecall=iot.ecall_indication,
+            fallback_allowed=iot.fallback_allowed,
         )
 
 

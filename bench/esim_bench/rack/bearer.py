@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,6 +35,10 @@ BUSY: Final = (502, 503, 504)
 """HTTP statuses of a server that may be there in a moment."""
 
 
+_CLIENTS = itertools.count(1)
+"""Numbers by which applications tell the bearers of this process apart, as servers tell connections."""
+
+
 class InProcessBearer:
     """Reaches applications of this process by host name. On the virtual loop its latency is virtual too.
 
@@ -45,6 +50,7 @@ class InProcessBearer:
         self._apps = {name.lower(): app for name, app in apps.items()}
         self._sink = sink
         self._latency = latency
+        self._client = next(_CLIENTS)
 
     async def post(
         self, url: str, headers: Mapping[str, str], body: bytes, timeout: float | None = None
@@ -59,7 +65,7 @@ class InProcessBearer:
         try:
             async with asyncio.timeout(timeout):
                 await _pass(self._latency / 2)
-                answer = await call(app, "POST", url, headers, body)
+                answer = await call(app, "POST", url, headers, body, self._client)
                 await _pass(self._latency / 2)
         except TimeoutError as exc:
             raise record.failed(_silent(parts.netloc, timeout)) from exc

@@ -46,7 +46,7 @@ async def run(bench: Bench, params: Params) -> None:
     home_imsi = await bench.slot.card.read_imsi()
     code = str((await bench.order(params)).activation_code)
     async with bench.step("eCall") as step:
-        await steered.ipa.emergency(True)
+        bench.check("EnableEmergencyProfile", expected="ok", found=await steered.ipa.emergency(True))
         now = await common.enabled(bench)
         bench.check("enabled profile", expected=ecall, found=now and now.iccid)
         step.detail = f"{es10.iccid_to_text(ecall)} is enabled"
@@ -60,7 +60,7 @@ async def run(bench: Bench, params: Params) -> None:
             bench.check(f"{found.kind} order", expected="ecallActive", found=found.outcome)
         step.detail = "package, data request and download are refused: ecallActive"
     async with bench.step("after the eCall") as step:
-        await steered.ipa.emergency(False)
+        bench.check("DisableEmergencyProfile", expected="ok", found=await steered.ipa.emergency(False))
         now = await common.enabled(bench)
         bench.check("enabled profile", expected=home, found=now and now.iccid)
         step.detail = f"{es10.iccid_to_text(home)} is enabled again"

@@ -54,7 +54,7 @@ async def run(bench: Bench, params: Params) -> None:
             await steered.refused(Delete(target), outcome="delete: returnFallbackProfile")
             step.detail = "the attribute, and the profile to return to"
     async with bench.step("the network is back") as step:
-        await steered.ipa.connectivity_returned()
+        bench.check("ReturnFromFallback", expected="ok", found=await steered.ipa.connectivity_returned())
         now = await common.enabled(bench)
         bench.check("enabled profile", expected=target, found=now and now.iccid)
         await steered.poll()
@@ -72,7 +72,7 @@ async def _fall_back(steered: Steered, rescue: bytes) -> None:
     bench = steered.bench
     async with bench.step("the network is lost") as step:
         bench.check("connectivity", expected=False, found=await bench.slot.connected())
-        await steered.ipa.connectivity_lost()
+        bench.check("ExecuteFallbackMechanism", expected="ok", found=await steered.ipa.connectivity_lost())
         now = await common.enabled(bench)
         bench.check("enabled profile", expected=rescue, found=now and now.iccid)
         bench.check("connectivity", expected=True, found=await bench.slot.connected())

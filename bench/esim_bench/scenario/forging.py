@@ -34,8 +34,10 @@ class Forger:
         key: PrivateKey | None = None,
         token: int | None = None,
         transaction: bytes | None = None,
+        psmo: bool | None = None,
     ) -> bytes:
-        """Return an EuiccPackageRequest (BF51). ``token``: another one than the eUICC's. Raises CodecError."""
+        """Return an EuiccPackageRequest (BF51). ``token``: another one than the eUICC's. ``psmo``: where no operation
+        tells that it is one. Raises CodecError."""
         device = self.eim.device(self.eid)
         signed = euicc_package.package_signed(
             self.eim.credentials.eim_id if eim_id is None else eim_id,
@@ -44,6 +46,7 @@ class Forger:
             operations,
             transaction,
             self.eim.version if self.eim.version < Version.V1_2 else Version.V1_2,
+            euicc_package.PSMO_LIST if psmo else None,
         )
         data = euicc_package.to_be_signed(signed, device.token if token is None else token)
         signature = ecdsa.sign(key or self.eim.signing_key(self.eid), data, deterministic=self.randomness.deterministic)

@@ -13,16 +13,18 @@ from typing import Final, Literal
 from pydantic import Field
 
 from esim_bench.agents.ipa import Ipa, PollReport
-from esim_bench.codec import es10, es10_iot, es10_iot_answers
+from esim_bench.codec import es10, es10_iot, es10_iot_answers, euicc_package
 from esim_bench.codec.euicc_operations import Enable, ListProfileInfo, Operation, UnknownOperation
+from esim_bench.codec.euicc_package import SignedResult
 from esim_bench.codec.euicc_results import OperationResult
 from esim_bench.codec.sgp32 import Version
-from esim_bench.errors import AgentError, BenchError, CardStatusError, ConfigError
+from esim_bench.errors import CardStatusError, ConfigError
 from esim_bench.rack.slot import Slot
 from esim_bench.rack.source import ProfileSource
 from esim_bench.rack.world import EIM_ADDRESS
 from esim_bench.scenario import common
 from esim_bench.scenario.context import Bench
+from esim_bench.scenario.forging import Forger
 from esim_bench.scenario.results import CheckFailed, Skip
 from esim_bench.servers.eim import DownloadOrder, Eim, EimOrder, Order, OrderState, PackageOrder
 
@@ -123,7 +125,7 @@ async def associate(steered: Steered) -> str:
     if name not in known:
         if known:
             raise Skip(f"the eUICC belongs to {', '.join(sorted(known))}; only these may add {name}")
-        (token,) = await steered.ipa.add_initial_eim([eim.configuration(eid)])
+        (token,) = await steered.ipa.add_initial_eim([eim.configuration(eid).encode(eim.version)])
         eim.associated(eid, token)
         return f"associated with {name}"
     if not eim.device(eid).associated:
@@ -192,6 +194,8 @@ async def home_profile(steered: Steered, *others: bytes) -> bytes:
         assert chosen.iccid is not None
         if not chosen.enabled:
             await steered.enable(chosen.iccid)
+        # What was enabled before this scenario, the eIM may not have been told.
+        await steered.package(ListProfileInfo())
         step.detail = es10.iccid_to_text(chosen.iccid)
     return chosen.iccid
 
@@ -220,8 +224,6 @@ async def agree(steered: Steered, name: str = "agreement") -> None:
 
 async def no_such_operation(steered: Steered, operation: Operation) -> None:
     """Check that an eUICC takes a PSMO of a later version for one that there is not."""
-    raw = UnknownOperation(operation.encode(Version.V1_2))
-    expected = "processingTerminated: unknownOrDamagedCommand"
     if steered.version >= Version.V1_2:
         # The eUICC has it, the eIM's version has not: it is not sent at all.
         try:
@@ -229,7 +231,27 @@ async def no_such_operation(steered: Steered, operation: Operation) -> None:
         except ConfigError:
             return
         raise CheckFailed("order of a later version", expected="a refusal by the eIM", found="an order")
-    await steered.refused(raw, outcome=expected)
+    await unknown(steered, UnknownOperation(operation.encode(Version.V1_2)))
+
+
+async def unknown(steered: Steered, operation: UnknownOperation) -> None:
+    """Have the eUICC execute a package with an operation that it does not know, and take its result off again.
+
+    No eIM orders such a thing, so it is made here, with the eIM's key and its next counterValue.
+    """
+    bench, eim, eid = steered.bench, steered.eim, steered.eid
+    device = eim.device(eid)
+    package = Forger(eim, eid, bench.slot.world.randomness(f"{bench.slot.name}:unknown")).package(
+        (operation,), psmo=True
+    )
+    result = euicc_package.parse_result(await bench.slot.card.es10(package))
+    if not isinstance(result, SignedResult):
+        raise CheckFailed("answer to an unknown operation", expected="a signed result", found=type(result).__name__)
+    names = [f"{one.function}: {one.name}" for one in result.results]
+    bench.check("results", expected=["processingTerminated: unknownOrDamagedCommand"], found=names)
+    await bench.slot.lpa.remove_notification(result.seq)
+    # The counterValue is used up, as the eIM is to know.
+    eim.associated(eid, device.token, device.counter)
 
 
 async def no_such_function(steered: Steered, request: bytes) -> None:
@@ -260,8 +282,3 @@ def without_network(slot: Slot, iccid: bytes) -> Iterator[None]:
         yield
     finally:
         slot.radio.restore(text)
-
-
-def reason_of(error: BenchError) -> str:
-    """Return the standard's name of a refusal, or the error itself in words."""
-    return str(error.code) if isinstance(error, AgentError) and error.code else str(error)

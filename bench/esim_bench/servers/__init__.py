@@ -1,1 +1,6 @@
-"""The network side of RSP: async ASGI apps, called directly or on a socket."""
+"""The network side of RSP: SM-DP+, eIM, and the test PKI."""
+
+import logging
+
+# Who serves shows the log; in a run on a simulated rack nobody does.
+logging.getLogger(__name__).addHandler(logging.NullHandler())

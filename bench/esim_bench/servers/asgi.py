@@ -28,10 +28,12 @@ class ClientGoneError(BenchError):
     """The client left before its request was complete: nobody is there to answer."""
 
 
-async def call(app: AsgiApp, method: str, url: str, headers: Mapping[str, str], body: bytes) -> HttpResponse:
+async def call(
+    app: AsgiApp, method: str, url: str, headers: Mapping[str, str], body: bytes, client: int = 0
+) -> HttpResponse:
     """Send one HTTP request to an application in this process and return its answer.
 
-    ``url``: absolute, with scheme and host. Raises ConfigError for another kind of URL, ProtocolError when the
+    ``url``: absolute, with scheme and host. ``client``: stands for the connection's port; 0 for none. Raises ConfigError for another kind of URL, ProtocolError when the
     application breaks the order of ASGI messages.
     """
     parts = urlsplit(url)
@@ -52,7 +54,7 @@ async def call(app: AsgiApp, method: str, url: str, headers: Mapping[str, str], 
         "query_string": parts.query.encode(),
         "root_path": "",
         "headers": raw_headers,
-        "client": ("in-process", 0),
+        "client": ("in-process", client),
         "server": (parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)),
     }
     incoming: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]

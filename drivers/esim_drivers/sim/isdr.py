@@ -51,8 +51,8 @@ _ES10B = frozenset(
 )
 
 _IOT_ES10B = frozenset(IotTag)
-_FOR_ANYBODY = frozenset((Tag.GET_EUICC_INFO1, Tag.GET_EUICC_INFO2, Tag.GET_EID))
-"""What an eUICC also answers while its own IPA is the active one: how else should the device's know?"""
+_FOR_ANYBODY = frozenset((Tag.GET_EUICC_INFO1, Tag.GET_EUICC_INFO2, Tag.GET_EID, Tag.LPAE_ACTIVATION))
+"""What an eUICC also answers while its own IPA is the active one: how else should the device's know that it is?"""
 
 _UNDEFINED_ERROR: dict[int, int] = {
     **dict.fromkeys((Tag.SET_DEFAULT_DP_ADDRESS, Tag.REMOVE_NOTIFICATION_FROM_LIST, Tag.SET_NICKNAME), 0x80),

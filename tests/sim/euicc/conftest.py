@@ -38,6 +38,7 @@ class FakeUicc:
     nvm: Nvm = field(default_factory=Nvm)
     terminal_profile_seen: bool = True
     cat_busy: bool = False
+    terminal_capability: bytes | None = None
     refreshes: list[int] = field(default_factory=list)
     mounted: list[bytes | None] = field(default_factory=list)
     memory: int = 512 * 1024

@@ -121,6 +121,8 @@ class _Builder:
             profile_class=doc.text("profile", "class", default="operational"),
             notifications=tuple(events),
             owner=(contents.plmn(self.mcc, self.mnc), self._group("ef-gid1"), self._group("ef-gid2")),
+            ecall=doc.flag("profile", "ecall", default=False) or None,
+            fallback_allowed=doc.flag("profile", "fallback_allowed", default=False) or None,
         )
         return doc.made(metadata.encode, "notification" if events else "profile")
 

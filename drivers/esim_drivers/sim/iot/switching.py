@@ -42,6 +42,8 @@ from esim_drivers.sim.registry import (
 from esim_drivers.sim.rsp_session import RspSession
 
 IMMEDIATE_KEY = "iot/immediate"
+_RESULT_ROOM = 512
+"""Bytes that a configuration leaves free: the result of the package that brings it must find room."""
 
 ROLLBACK_NOT_ALLOWED = 1
 INSUFFICIENT_MEMORY = 1
@@ -287,12 +289,17 @@ class Switching:
     def configure_immediate(self, configuration: ConfigureImmediateEnable) -> int:
         """Say from which SM-DP+ a profile may be enabled at once; without the flag, from none.
 
-        Codes of the PSMO: a make that does not know it answers commandError.
+        Codes of the PSMO: a make that does not know it answers commandError, and so does any for an SM-DP+ without the
+        flag, since nothing could be enabled from it.
         """
-        if not self._euicc.personality.immediate_enable_supported:
+        named = configuration.smdp_oid is not None or configuration.smdp_address is not None
+        if not self._euicc.personality.immediate_enable_supported or (named and not configuration.enabled):
             return COMMAND_ERROR
+        if not configuration.enabled:
+            self._euicc.nvm.delete(IMMEDIATE_KEY)
+            return OK
         stored = configuration.encode()
-        if len(stored) > self._euicc.services.free_memory:
+        if len(stored) + _RESULT_ROOM > self._euicc.services.free_memory:
             return INSUFFICIENT_MEMORY
         self._euicc.nvm.put(IMMEDIATE_KEY, stored)
         return OK
@@ -309,7 +316,7 @@ class Switching:
         """
         stored = self._euicc.nvm.get(IMMEDIATE_KEY)
         configured = ConfigureImmediateEnable.parse(parse(stored)) if stored is not None else None
-        if configured is None or not configured.enabled:
+        if configured is None:
             return IMMEDIATE_ENABLE_NOT_AVAILABLE
         installed = self._session.installed
         profile = self._registry.find(aid=installed.aid) if installed is not None else None
