@@ -11,14 +11,24 @@ import subprocess
 import time
 from pathlib import Path
 from statistics import median
+from unittest import mock
 
 import httpx
 
 from esim_bench import clock
 from esim_bench.codec import es10, esipa
+from esim_bench.codec.euicc_operations import Enable
+from esim_bench.events import NullSink
+from esim_bench.rack.model import load_rack
+from esim_bench.rack.slot import open_slot
+from esim_bench.rack.world import World
+from esim_bench.scenario import steering
+from esim_bench.scenario.context import Bench
+from esim_bench.servers.eim import PackageOrder
 from esim_bench.servers.pki import make_eid
 
 from .fleet import COMMAND, first_document
+from .recording import recorded
 
 IPAS = 64
 POLLS_EACH = 25
@@ -86,3 +96,73 @@ async def _ipas(url: str, rest: str, ca: str, token_file: str) -> tuple[float, f
     taken = time.perf_counter() - began
     seconds.sort()
     return len(seconds) / taken, seconds[len(seconds) * 99 // 100]
+
+
+ROUNDS = 60
+
+
+async def _nothing() -> None:
+    pass
+
+
+RACK = """
+[rack]
+name = "iot"
+[[slot]]
+name = "S1"
+form_factor = "4FF"
+sim = { personality = "standard", profile = "bootstrap-global", rsp = ["sgp32-1.2"] }
+"""
+
+
+async def _switches(folder: Path) -> tuple[float, float]:
+    path = folder / "iot.toml"
+    path.write_text(RACK)
+    world = World(load_rack(str(path)), "bench")
+    slot = open_slot(world.rack.one("S1"), world, NullSink())
+    try:
+        steered = await steering.begin(Bench(slot))
+        source = steering.IotSource.model_validate({"mode": "indirect"})
+        target, _ = await steering.download(steered, source)
+        home = await steering.home_profile(steered, target)
+
+        async def switch(number: int) -> float:
+            """Switch by a package and time it: from the IPA's first request to its last."""
+            order = steered.eim.order(steered.eid, PackageOrder((Enable(home if number % 2 else target),)))
+            began = time.perf_counter()
+            report = await slot.ipa.poll()
+            taken = time.perf_counter() - began
+            assert report.ok, report.errors
+            assert steered.eim.find_order(order.id).outcome == "ok"
+            return taken
+
+        # The restart of device and card after the switch is not what is measured, nor is the SM-DP+ behind the eIM.
+        with (
+            mock.patch.object(slot.ipa._context, "recover", _nothing),
+            mock.patch.object(steered.eim, "deliver", _nothing),
+        ):
+            for number in range(4):
+                await switch(number)
+            recordings = []
+            for number in range(2):
+                with recorded() as recording:
+                    await switch(number)
+                recordings.append(recording)
+            ratios, times = [], []
+            for number in range(ROUNDS):
+                taken = await switch(number)
+                began = time.perf_counter()
+                recordings[number % 2].replay()
+                ratios.append(taken / (time.perf_counter() - began))
+                times.append(taken)
+        return median(ratios), median(times)
+    finally:
+        await slot.close()
+
+
+def psmo_switch(folder: Path) -> tuple[float, float]:
+    """Return the time of one PSMO switch (poll, execute, result, acknowledgement) over its crypto's, and in seconds.
+
+    Medians. The floor is the recorded primitive calls of the same switch, replayed.
+    """
+    return clock.run_virtual(_switches(folder))

@@ -146,7 +146,7 @@ def test_a_download_in_the_asn1_binding() -> None:
     built = factory_profile("operational-a")
     world.smdp.release(built.upp, built.metadata, "DER", confirmation_code="1234")
     way = Overheard(world.bearer(NullSink()))
-    world.bearer = lambda sink: way  # type: ignore[method-assign]
+    world.bearer = lambda sink, pin=None: way  # type: ignore[method-assign]
     code = ActivationCode(SMDP_ADDRESS, "DER")
 
     async def job() -> None:

@@ -101,6 +101,7 @@ def test_any_text_is_an_identifier_or_refused(text: str) -> None:
 
 
 @QUICK
+@example("half a pair: \ud800")
 @given(any_text)
 def test_any_nickname_or_name_is_encoded_or_refused(text: str) -> None:
     read(es10.set_nickname, bytes(10), text)

@@ -64,6 +64,14 @@ Examine = Callable[[es10.EuiccInfo1], None]
 """Looks at the eUICC before anything is sent; what it raises ends the download."""
 
 
+class EuiccRefusal(AgentError):
+    """The eUICC refused a function of a download; ``response`` is its answer."""
+
+    def __init__(self, function: str, response: bytes, *, code: str, hint: str | None = None) -> None:
+        self.response = response
+        super().__init__(f"the eUICC refused {function}", code=code, hint=hint)
+
+
 class _StopError(Exception):
     """The LPA ends the session: the cancel reason, and the error that tells of it, given a hint."""
 
@@ -300,9 +308,7 @@ async def _fetch(lpa: Lpa, session: _Session, confirmation_code: str | None) -> 
     error = checked(es10.error_code, response, "PrepareDownload")
     if error is not None:
         name = error[2]
-        raise _StopError(
-            UNDEFINED_REASON, lambda hint: AgentError("the eUICC refused PrepareDownload", code=name, hint=hint)
-        )
+        raise _StopError(UNDEFINED_REASON, lambda hint: EuiccRefusal("PrepareDownload", response, code=name, hint=hint))
     return await session.server.package(session.transaction_id, response)
 
 
@@ -420,7 +426,7 @@ def _with_hint(error: DeviceError, hint: str | None) -> DeviceError:
 def _refused(function: str, response: bytes) -> None:
     error = checked(es10.error_code, response, function)
     if error is not None:
-        raise AgentError(f"the eUICC refused {function}", code=error[2])
+        raise EuiccRefusal(function, response, code=error[2])
 
 
 async def _quiet(progress: Progress) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from esim_bench.codec import tlv
@@ -130,7 +131,7 @@ class EimConfigurationData:
     @classmethod
     def parse(cls, raw: bytes) -> EimConfigurationData:
         """Read an object of its own, 30. Raises CodecError."""
-        return cls.from_tlv(Members.of(raw, SEQUENCE, WHERE))
+        return _parsed(bytes(raw))
 
     @classmethod
     def from_tlv(cls, source: Tlv | Members) -> EimConfigurationData:
@@ -161,6 +162,12 @@ class EimConfigurationData:
             indirect_download=indirect,
             proprietary=proprietary.value if proprietary else None,
         )
+
+
+# An IPA reads who its eIMs are before everything that it does.
+@lru_cache(maxsize=64)
+def _parsed(raw: bytes) -> EimConfigurationData:
+    return EimConfigurationData.from_tlv(Members.of(raw, SEQUENCE, WHERE))
 
 
 @dataclass(frozen=True, slots=True)

@@ -349,8 +349,12 @@ def get_eid() -> bytes:
 
 def set_nickname(iccid: bytes, nickname: str) -> bytes:
     """Give a profile a nickname, at most 64 bytes of UTF-8; an empty one removes it (5.7.21). Raises CodecError."""
-    if len(nickname.encode()) > MAX_NICKNAME:
-        raise CodecError("nickname", expected=f"at most {MAX_NICKNAME} bytes of UTF-8", found=len(nickname.encode()))
+    try:
+        length = len(nickname.encode())
+    except UnicodeEncodeError as exc:
+        raise CodecError("nickname", expected="Unicode", found="half a surrogate pair") from exc
+    if length > MAX_NICKNAME:
+        raise CodecError("nickname", expected=f"at most {MAX_NICKNAME} bytes of UTF-8", found=length)
     return RSP.encode("SetNicknameRequest", {"iccid": iccid, "profileNickname": nickname})
 
 

@@ -129,7 +129,7 @@ def eim_configurations_of(response: bytes) -> tuple[EimConfigurationData, ...]:
     wrong = next((entry for entry in entries if entry.tag != SEQUENCE), None)
     if wrong is not None:
         raise CodecError("EimConfigurationData", expected="30", found=f"{wrong.tag:X}")
-    return tuple(EimConfigurationData.from_tlv(entry) for entry in entries)
+    return tuple(EimConfigurationData.parse(entry.raw) for entry in entries)
 
 
 def added_eims(tokens: Sequence[int | None]) -> bytes:

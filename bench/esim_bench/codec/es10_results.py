@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from esim_bench.codec import tlv
@@ -390,13 +391,18 @@ class PendingNotification:
             members = item.children()
             if [member.tag for member in members[:2]] != [0xBF2F, 0x5F37]:
                 raise CodecError("malformed OtherSignedNotification", expected="BF2F, 5F37, 30, 30")
-            return cls(item.raw, NotificationMetadata.from_members(RSP.decode("NotificationMetadata", members[0].raw)))
+            return cls(item.raw, _notification_metadata(members[0].raw))
         raise CodecError("unknown notification", expected="BF37 or 30", found=f"{item.tag:X}")
 
     def __str__(self) -> str:
         """Say it for people."""
         about = f" of {iccid_to_text(self.iccid)}" if self.iccid else ""
         return f"notification {self.seq}: {self.operation}{about} to {self.address}"
+
+
+@lru_cache(maxsize=256)
+def _notification_metadata(raw: bytes) -> NotificationMetadata:
+    return NotificationMetadata.from_members(RSP.decode("NotificationMetadata", raw))
 
 
 def pending_notifications(response: bytes) -> list[PendingNotification]:

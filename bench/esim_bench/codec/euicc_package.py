@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from esim_bench.codec import tlv
@@ -278,6 +279,12 @@ EuiccPackageResult = SignedResult | SignedError | UnsignedError
 
 def parse_result(raw: bytes) -> EuiccPackageResult:
     """Read an EuiccPackageResult of any version. Raises CodecError."""
+    return _parsed(bytes(raw))
+
+
+# The same result is read by each layer that it passes through.
+@lru_cache(maxsize=128)
+def _parsed(raw: bytes) -> EuiccPackageResult:
     item = open_object(raw, TAG, "EuiccPackageResult")
     arm = choice(item, "EuiccPackageResult", _SIGNED, _SIGNED_ERROR, _UNSIGNED_ERROR)
     outer = Members(arm, "EuiccPackageResult")

@@ -16,6 +16,8 @@ MAX_INTEGER = 64
 """Bytes of a number. The longest are serial numbers, of 20; Python does not even write those of thousands of digits."""
 _SHORT = tuple(bytes((length,)) for length in range(0x80))
 MAX_DEPTH = 64
+_REMEMBERED = 8192
+"""Bytes of the longest object whose nesting is not looked at twice."""
 """Levels of constructed objects that ``check_nesting`` lets through; a profile package has about ten."""
 
 
@@ -178,6 +180,41 @@ def iterate(data: bytes, where: str = "") -> Iterator[Tlv]:
 
 def check_nesting(data: bytes, where: str = "") -> None:
     """Check, all the way down, that no object is longer than the constructed one it lies in. Raises CodecError."""
+    if not (_nests_again(data) if len(data) <= _REMEMBERED else _nests(data)):
+        _explain_nesting(data, where)
+
+
+def _nests(data: bytes) -> bool:
+    """Tell whether the nesting holds. This is what every message goes through, so it is quick and says no more."""
+    areas = [(0, len(data), 0)]
+    while areas:
+        offset, end, depth = areas.pop()
+        if depth > MAX_DEPTH:
+            return False
+        while offset < end:
+            first = data[offset]
+            body = offset + 2
+            if body > end:
+                return False
+            length = data[offset + 1]
+            if first & 0x1F == 0x1F or length & 0x80:
+                try:
+                    _, length, body = _long_header(data, offset, "")
+                except CodecError:
+                    return False
+            offset = body + length
+            if offset > end:
+                return False
+            if first & 0x20 and length:
+                areas.append((body, offset, depth + 1))
+    return True
+
+
+# An object passes through several layers, each of which must not rely on the one before.
+_nests_again = lru_cache(maxsize=256)(_nests)
+
+
+def _explain_nesting(data: bytes, where: str) -> None:
     areas = [(0, len(data), 0)]
     while areas:
         offset, end, depth = areas.pop()

@@ -7,7 +7,7 @@ import enum
 import hashlib
 import warnings
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final, Literal, TypeAlias, TypeVar
 
 from cryptography import x509
@@ -23,6 +23,9 @@ from esim_bench.errors import CodecError, CryptoError
 ROLE_ARC: Final = "2.23.146.1.2.1"
 PERMITTED_EINS_OID: Final = x509.ObjectIdentifier("2.23.146.1.2.2.0")
 """EUM extension of the SGP.22 v3 variants: SEQUENCE OF PrintableString, prefixes of permitted EIDs."""
+
+REMEMBERED: Final = 256
+"""Certificates that were read and are remembered."""
 
 Kind: TypeAlias = Literal["invalid", "expired", "unsupportedCurve"]
 
@@ -136,8 +139,15 @@ class Certificate:
 
     @classmethod
     def load(cls, der: bytes) -> Certificate:
-        """Read one DER certificate. Raises CodecError for anything else, also for bytes after its end."""
-        der = bytes(der)
+        """Read one DER certificate. Raises CodecError for anything else, also for bytes after its end.
+
+        The last ones that were read are remembered: a server meets the same few again and again. Nothing but reading is
+        saved by that; whoever relies on a certificate verifies it.
+        """
+        return _loaded(bytes(der))
+
+    @classmethod
+    def _parse(cls, der: bytes) -> Certificate:
         parts = tlv.parse(der, "certificate").children() if der[:1] == b"\x30" else []
         # The first byte of the BIT STRING counts unused bits: nobody signs it, so that only 0 may stand there.
         if len(parts) != 3 or parts[2].tag != 0x03 or not parts[2].value.startswith(b"\x00"):
@@ -225,7 +235,7 @@ class Certificate:
         """Return the subject's serial number: of an eUICC its EID."""
         return _attribute(self.parsed.subject, NameOID.SERIAL_NUMBER)
 
-    @property
+    @cached_property
     def organization(self) -> str | None:
         """Return the subject's organization."""
         return _attribute(self.parsed.subject, NameOID.ORGANIZATION_NAME)
@@ -238,7 +248,14 @@ class Certificate:
 
     def extension(self, kind: type[_Extension]) -> _Extension | None:
         """Return an extension's value, or None."""
-        return _extension(self.parsed, kind)
+        found = self._extensions.get(kind, self)
+        if found is self:
+            found = self._extensions[kind] = _extension(self.parsed, kind)
+        return found  # type: ignore[return-value]
+
+    @cached_property
+    def _extensions(self) -> dict[type[x509.ExtensionType], object]:
+        return {}
 
     def error(
         self,
@@ -257,6 +274,11 @@ class Certificate:
 def name_text(name: x509.Name) -> str:
     """Return a name as RFC 4514 text, e.g. "CN=EUM Test,O=RSP Test EUM,C=ES"."""
     return name.rfc4514_string({NameOID.SERIAL_NUMBER: "serialNumber"})
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _loaded(der: bytes) -> Certificate:
+    return Certificate._parse(der)
 
 
 def _extension(parsed: x509.Certificate, kind: type[_Extension]) -> _Extension | None:

@@ -33,8 +33,8 @@ async def call(
 ) -> HttpResponse:
     """Send one HTTP request to an application in this process and return its answer.
 
-    ``url``: absolute, with scheme and host. ``client``: stands for the connection's port; 0 for none. Raises ConfigError for another kind of URL, ProtocolError when the
-    application breaks the order of ASGI messages.
+    ``url``: absolute, with scheme and host. ``client``: stands for the connection's port; 0 for none. Raises
+    ConfigError for another kind of URL, ProtocolError when the application breaks the order of ASGI messages.
     """
     parts = urlsplit(url)
     if not parts.scheme or not parts.hostname:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 from esim_bench.codec.es10 import ISDP_AID_PREFIX
 from esim_bench.codec.tlv import Tlv, iterate
@@ -105,7 +106,7 @@ class Registry:
         return IsdP(
             aid=aid,
             state=ProfileState(int.from_bytes(values["state"] or b"", "big")),
-            metadata=ProfileMetadata.parse(values["metadata"] or b""),
+            metadata=_metadata(values["metadata"] or b""),
             nickname=nickname.decode() if nickname is not None else None,
             issuer=values["issuer"],
             dp_data=values["dp"],
@@ -194,6 +195,11 @@ class Registry:
             found += [f"{root}{owner} belongs to no profile" for owner in owners if owner not in known]
         found += [f"{key} names no profile" for key in _REMEMBERED if self._nvm.get(key) and not self.remembered(key)]
         return found
+
+
+@lru_cache(maxsize=256)
+def _metadata(raw: bytes) -> ProfileMetadata:
+    return ProfileMetadata.parse(raw)
 
 
 def isdp_aid(number: int) -> bytes:

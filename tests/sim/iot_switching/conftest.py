@@ -13,7 +13,7 @@ from esim_bench.codec import bpp, es10, es10_iot, es10_iot_answers, euicc_packag
 from esim_bench.codec.apdu import Command
 from esim_bench.codec.eim_configuration import EimConfigurationData, KeyData
 from esim_bench.codec.es10 import ISD_R_AID
-from esim_bench.codec.euicc_operations import Operation
+from esim_bench.codec.euicc_operations import Operation, SetFallbackAttribute
 from esim_bench.codec.euicc_package import SignedError, SignedResult
 from esim_bench.codec.metadata import Metadata
 from esim_bench.codec.saip import encode_element
@@ -40,6 +40,7 @@ IOT = Standards(consumer=False, iot=Version.V1_2)
 IOT_1_0_1 = Standards(consumer=False, iot=Version.V1_0_1)
 DUAL = Standards(consumer=True, iot=Version.V1_2)
 DUAL_1_0_1 = Standards(consumer=True, iot=Version.V1_0_1)
+CONSUMER = Standards()
 EVENTS = ("install", "enable", "disable", "delete")
 PROACTIVE = bytes.fromhex("80120000")
 
@@ -199,6 +200,10 @@ class Card:
         raw = es10_iot_answers.retrieved(self.es10("BF2B04A0028200").raw).package_results
         return [one for one in map(euicc_package.parse_result, raw) if isinstance(one, SignedResult)]
 
+    def busy(self) -> None:
+        """Have a REFRESH wait that nobody fetches."""
+        self.card.queue_refresh(4)
+
     def violations(self) -> list[str]:
         iot = self.card.isdr.iot
         assert iot is not None
@@ -301,7 +306,7 @@ class Kit:
     IOT_1_0_1: Standards = IOT_1_0_1
     DUAL: Standards = DUAL
     DUAL_1_0_1: Standards = DUAL_1_0_1
-    CONSUMER: Standards = Standards()
+    CONSUMER: Standards = CONSUMER
     PROFILES: tuple[tuple[int, dict[str, Any]], ...] = (
         (1, {}),
         (2, {"fallback_allowed": True}),
@@ -333,6 +338,16 @@ class Kit:
 
     def smdp(self) -> SmallSmdp:
         return SmallSmdp(self.pki)
+
+    def fallback(self, **options: Any) -> tuple[Card, Eim]:
+        """A card whose profile 2 is the Fallback Profile."""
+        card, eim = self.with_eim(**options)
+        assert eim.load(SetFallbackAttribute(iccid(2))) == [0]
+        return card, eim
+
+    def without(self, *names: str) -> Personality:
+        """The standard make, which does not support these."""
+        return self.personality(**{f"{name}_supported": False for name in names})
 
     @staticmethod
     def personality(**changes: Any) -> Personality:

@@ -34,7 +34,7 @@ def test_a_fallback_and_the_way_back(kit, refresh):
     assert card.enabled == 2
     assert (card.shown() == kit.iccid(1), card.proactive > 0) == (refresh, refresh)
     if refresh:
-        assert card.refresh()[7] == 0x04
+        assert card.refresh()[6] == 0x04
     assert card.shown() == kit.iccid(2)
     assert card.events() == [("disable", 1), ("enable", 2)]
     assert card.code(RETURN(refresh)) == 0
@@ -215,7 +215,7 @@ def test_one_refresh_after_the_whole_package(kit):
     card, eim = kit.with_eim()
     assert eim.load(Disable(kit.iccid(1)), Enable(kit.iccid(4))) == [0, 0]
     assert card.shown() == kit.iccid(1)
-    assert card.refresh()[7] == 0x04
+    assert card.refresh()[6] == 0x04
     assert card.proactive == 0
     assert card.shown() == kit.iccid(4)
 

@@ -43,8 +43,8 @@ def test_a_crash_at_each_step_loses_nothing_and_repeats_nothing(on_disk, shapes)
     assert len(bench.store.results(eid)) == 1
 
 
-@pytest.mark.parametrize("name", ["put_order", "put_device"])
-def test_what_fails_in_the_store_leaves_no_trace_and_no_bytes(bench, shapes, monkeypatch, name):
+@pytest.mark.parametrize(("name", "number"), [("put_order", 1), ("put_device", 2)])
+def test_what_fails_in_the_store_leaves_no_trace_and_no_bytes(bench, shapes, monkeypatch, name, number):
     ipa = bench.ipa()
     order = bench.eim.order(ipa.euicc.eid, LIST)
     calls = {"n": 0}
@@ -53,7 +53,7 @@ def test_what_fails_in_the_store_leaves_no_trace_and_no_bytes(bench, shapes, mon
     def broken(value):
         original(value)
         calls["n"] += 1
-        if calls["n"] == 2:
+        if calls["n"] == number:
             raise sqlite3.OperationalError("disk full")
 
     monkeypatch.setattr(bench.store, name, broken)

@@ -50,8 +50,9 @@ class Context:
         return self.settings.has(DIRECT)
 
     async def look(self) -> None:
-        """Read who the eUICC is, and which eIMs it has."""
+        """Read who the eUICC is, which journal is its own, and which eIMs it has."""
         self.eid = await self.card.eid()
+        self.keeper.open(self.eid)
         self.eims = await self.card.eims()
 
     def client(self, eim: EimConfigurationData) -> EsipaClient:
@@ -60,7 +61,7 @@ class Context:
         address = eim.fqdn or (eim.eim_id if eim.id_type == _FQDN else None)
         if not address:
             raise AgentError(f"eIM {eim.eim_id!r} has no address", code="noEimFqdn")
-        if eim.protocols is not None and "eimRetrieveHttps" not in eim.protocols:
+        if not can_be_polled(eim):
             raise AgentError(f"eIM {eim.eim_id!r} cannot be polled over HTTPS", code="noCommonProtocol")
         key = (address, eim.tls_key)
         if key not in self._clients:
@@ -83,3 +84,8 @@ class Context:
         """Return what eIMs are to be told, with a new stateChangeCause for all of them ``but`` one."""
         told: Iterable[str] = (eim.eim_id for eim in self.eims if eim.eim_id != but)
         return {**self.keeper.now.causes, **dict.fromkeys(told, cause)}
+
+
+def can_be_polled(eim: EimConfigurationData) -> bool:
+    """Tell whether an eIM waits to be asked over HTTPS; one that does not say is believed to."""
+    return eim.protocols is None or "eimRetrieveHttps" in eim.protocols

@@ -75,6 +75,8 @@ class Delivery:
     async def deliver(self, item: Report, report: PollReport) -> None:
         """Bring a report of the journal to its eIM. Raises as ``provide``; the report is then kept."""
         eim = eim_of(item.eim)
+        # It may have moved since; of one that is associated no more, the last that was known is all there is.
+        eim = next((one for one in self._context.eims if one.eim_id == eim.eim_id), eim)
         raw = bytes.fromhex(item.raw)
         try:
             if item.raw:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 
-from esim_bench.agents.download import download_from
+from esim_bench.agents.download import EuiccRefusal, download_from
 from esim_bench.agents.ipa.context import Context
 from esim_bench.agents.ipa.delivery import Delivery, seq_of
 from esim_bench.agents.ipa.esipa_server import EsipaServer, NotedServer
@@ -39,6 +39,16 @@ class _Plan:
     indirect: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why there is no ProfileInstallationResult."""
+
+    detail: str = ""
+    reason: int = UNDEFINED
+    response: bytes | None = None
+    """The eUICC's error, as it came."""
+
+
 class Downloads:
     """ProfileDownloadTriggers and what becomes of them."""
 
@@ -53,6 +63,11 @@ class Downloads:
 
     async def run(self, eim: EimConfigurationData, trigger: bytes, report: PollReport) -> None:
         """Do what a trigger (BF54, parsable) says, and bring the result to the eIM. Raises as ``Delivery.deliver``."""
+        waiting = self._keeper.found(eim.eim_id, ProfileDownloadTrigger.parse(trigger).transaction_id)
+        if waiting is not None:
+            # It was done before, and the eIM has not heard of it yet.
+            await self._delivery.deliver(waiting, report)
+            return
         self._keeper.update(download=Download(eim_text(eim), trigger.hex()))
         await self._go_on(report)
 
@@ -64,6 +79,8 @@ class Downloads:
         try:
             await self._go_on(report)
         except BenchError as exc:
+            if self._keeper.now.download is not None:
+                raise
             report.fail(eim_of(record.eim).eim_id, exc)
 
     async def _go_on(self, report: PollReport) -> None:
@@ -72,11 +89,11 @@ class Downloads:
             return
         eim, trigger = eim_of(record.eim), ProfileDownloadTrigger.parse(bytes.fromhex(record.trigger))
         if await self._switching.ecall_active():
-            await self._conclude(record, trigger, None, "ecallActive", ECALL_ACTIVE, report)
+            await self._conclude(record, trigger, None, _Failure("ecallActive", ECALL_ACTIVE), report)
             return
         indirect = False
         installed = await self._kept(record.session)
-        detail = ""
+        failure = _Failure()
         try:
             plan = await self._plan(eim, trigger)
             indirect = plan.indirect
@@ -86,9 +103,10 @@ class Downloads:
             # What the eUICC refused, it says itself, with its signature.
             record = self._keeper.now.download or record
             installed = await self._kept(record.session)
-            detail = _reason(exc, trigger) if installed is None else ""
+            response = exc.response if isinstance(exc, EuiccRefusal) else None
+            failure = _Failure(_reason(exc, trigger), UNDEFINED, response)
         record = self._keeper.now.download or record
-        await self._conclude(record, trigger, installed, detail, UNDEFINED, report, indirect=indirect)
+        await self._conclude(record, trigger, installed, failure, report, indirect=indirect)
 
     async def _plan(self, eim: EimConfigurationData, trigger: ProfileDownloadTrigger) -> _Plan:
         """Decide between direct and indirect. Raises AgentError where the IPA can do neither."""
@@ -163,16 +181,15 @@ class Downloads:
         record: Download,
         trigger: ProfileDownloadTrigger,
         installed: bytes | None,
-        detail: str,
-        reason: int,
+        failure: _Failure,
         report: PollReport,
         *,
         indirect: bool = False,
     ) -> None:
         eim = eim_of(record.eim)
-        result = ProfileDownloadTriggerResult(
-            trigger.transaction_id, installed, error_reason=None if installed is not None else reason
-        )
+        result = ProfileDownloadTriggerResult(trigger.transaction_id, installed)
+        if installed is None:
+            result = replace(result, error_reason=failure.reason, error_response=failure.response)
         seq = seq_of(installed) if installed is not None else None
         item = Report(
             record.eim,
@@ -181,7 +198,7 @@ class Downloads:
             seq=seq,
             transaction_id=(trigger.transaction_id or b"").hex(),
             removable=indirect,
-            detail=detail,
+            detail="" if installed is not None else failure.detail,
         )
         success = installed is not None and InstallResult.parse(installed).success
         causes = self._context.causes(OTHER_EIM, but=eim.eim_id) if success else self._keeper.now.causes

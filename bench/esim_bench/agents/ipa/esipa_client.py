@@ -14,9 +14,7 @@ from esim_bench.errors import CodecError, DeviceTimeout, ProtocolError, RspError
 from esim_bench.es9_client import make_plain, plain
 from esim_bench.ports import Bearer, HttpResponse
 
-REPEATABLE: Final = frozenset(
-    ("getEimPackage", "provideEimPackageResult", "handleNotification", "initiateAuthentication")
-)
+REPEATABLE: Final = frozenset(("getEimPackage", "provideEimPackageResult", "handleNotification"))
 """Functions that may be called again when no answer came: the second call does nothing that the first did not."""
 BUSY: Final = (408, 429, 502, 503, 504)
 """HTTP statuses of a server that may be well again soon."""

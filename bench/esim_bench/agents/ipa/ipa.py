@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from esim_bench.agents.ipa.context import BearerFor, Context
+from esim_bench.agents.ipa.context import BearerFor, Context, can_be_polled
 from esim_bench.agents.ipa.data_requests import DataRequests
 from esim_bench.agents.ipa.delivery import Delivery
 from esim_bench.agents.ipa.downloads import Downloads
@@ -111,7 +111,7 @@ class Ipa:
             if eim is None:
                 break
             polled.add(eim.eim_id)
-            if eim_id not in (None, eim.eim_id):
+            if eim_id not in (None, eim.eim_id) or (eim_id is None and not can_be_polled(eim)):
                 continue
             if cause is not None:
                 causes = {**self._context.keeper.now.causes, eim.eim_id: cause}
@@ -121,6 +121,10 @@ class Ipa:
             except BenchError as exc:
                 self._look_again = True
                 report.fail(eim.eim_id, exc)
+                left = self._context.keeper.now
+                if left.package is not None or left.download is not None:
+                    # The card does not say what became of it: nothing else may be begun.
+                    return report
         await self._notifications.deliver(report)
         return report
 
@@ -182,16 +186,19 @@ class Ipa:
     async def connectivity_returned(self) -> str:
         """Go back to the profile of before the fallback (ES10b.ReturnFromFallback). Returns and raises as above."""
         async with self._lock:
+            await self._context.look()
             return await self._switching.return_from_fallback()
 
     async def emergency(self, on: bool) -> str:
         """Enable or disable the Emergency Profile. Returns "ok", or the name of another code."""
         async with self._lock:
+            await self._context.look()
             return await self._switching.emergency(on)
 
     async def immediate_enable(self) -> str:
         """Enable the profile that was just downloaded, where that is configured; return "ok" or another code's name."""
         async with self._lock:
+            await self._context.look()
             return await self._switching.immediate_enable()
 
     async def configure_immediate_enable(
@@ -202,9 +209,11 @@ class Ipa:
             lambda version: es10_iot.configure_immediate_profile_enabling(enabled, smdp_oid, smdp_address)
         )
 
-    def state_changed(self, cause: int) -> None:
-        """Note a change of the eUICC's state by other means (``STATE_CHANGE_CAUSES``): all eIMs known are told."""
-        self._context.keeper.update(causes=self._context.causes(cause))
+    async def state_changed(self, cause: int) -> None:
+        """Note a change of the eUICC's state by other means (``STATE_CHANGE_CAUSES``): all eIMs are told."""
+        async with self._lock:
+            await self._context.look()
+            self._context.keeper.update(causes=self._context.causes(cause))
 
     # ---------------------------------------------------------------------------------------------------- one eIM
 

@@ -13,7 +13,7 @@ from esim_bench.agents.ipa.context import Context
 from esim_bench.agents.ipa.delivery import Delivery
 from esim_bench.agents.ipa.esipa_client import HttpStatusError
 from esim_bench.agents.ipa.report import Done, PollReport, describe
-from esim_bench.agents.ipa.state import Package, Report, eim_of, eim_text
+from esim_bench.agents.ipa.state import Act, Package, Report, eim_of, eim_text
 from esim_bench.agents.ipa.switching import OTHER_EIM
 from esim_bench.codec import euicc_package
 from esim_bench.codec.eim_configuration import EimConfigurationData
@@ -29,6 +29,7 @@ from esim_bench.errors import (
     CodecError,
     DeviceError,
     DeviceTimeout,
+    ProtectedError,
     ProtocolError,
     RspError,
     TransportError,
@@ -50,13 +51,18 @@ class Packages:
         self._keeper = context.keeper
         self._delivery = delivery
 
-    async def run(self, eim: EimConfigurationData, request: bytes, report: PollReport) -> EuiccPackageResult:
+    async def run(self, eim: EimConfigurationData, request: bytes, report: PollReport) -> EuiccPackageResult | None:
         """Have the eUICC execute a package (BF51) of an eIM, and bring the result to that eIM.
 
-        Returns what the eUICC answered first. Raises what stood in the way of the result's delivery; the result is kept
-        then, and delivered later.
+        Returns what the eUICC answered first, None where it had done so at an earlier time. Raises what stood in the
+        way of the result's delivery; the result is kept then, and delivered later.
         """
         record = self._record(eim, request)
+        waiting = self._keeper.found(eim.eim_id, bytes.fromhex(record.transaction_id))
+        if waiting is not None:
+            # It was done before, and the eIM has not heard of it yet.
+            await self._delivery.deliver(waiting, report)
+            return None
         self._keeper.update(package=record)
         result = await self._load(record, request, report)
         if isinstance(result, SignedResult):
@@ -86,6 +92,9 @@ class Packages:
             else:
                 await self._finish(record, result, report)
         except BenchError as exc:
+            if self._keeper.now.package is not None:
+                # Nothing else may be begun before the eUICC says what became of it.
+                raise
             report.fail(eim_of(record.eim).eim_id, exc)
 
     async def roll_back_pending(self) -> bool:
@@ -104,9 +113,12 @@ class Packages:
         """Call ProfileRollback on the operator's word; return "ok" or the name of another code."""
         if await self.roll_back_pending():
             return "ok"
+        before = await self._card.enabled() or b""
+        self._keeper.update(act=Act(_BACK, UNDEFINED, before.hex()))
         answer = await self._card.rollback(refresh=True)
+        causes = self._context.causes(UNDEFINED) if answer.code == 0 else self._keeper.now.causes
+        self._keeper.update(act=None, causes=causes)
         if answer.code == 0:
-            self._keeper.update(causes=self._context.causes(UNDEFINED))
             await self._context.recover()
         return answer.name
 
@@ -145,6 +157,10 @@ class Packages:
                 return euicc_package.parse_result(answer)
             except CodecError as exc:
                 raise ProtocolError(f"malformed EuiccPackageResult: {exc}") from exc
+        except ProtectedError:
+            # It never left: the slot's owner does not want it.
+            await self._give_up(record, report)
+            raise
         except DeviceError as exc:
             # "Command failed" is not "card unchanged": the eUICC may have done it, and keeps its result.
             if not isinstance(exc, CardStatusError | ProtocolError):

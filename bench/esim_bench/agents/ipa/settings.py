@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from esim_bench.codec.ipa_data import FEATURES, IpaCapabilities
 from esim_bench.codec.sgp32 import Version
 from esim_bench.errors import ConfigError
+
+if TYPE_CHECKING:
+    from esim_bench.codec.ipa_data import IpaCapabilities
 
 Binding = Literal["asn1", "json"]
 
@@ -18,6 +20,8 @@ EIM_DOWNLOAD_DATA: Final = "eimDownloadDataHandling"
 EIM_CTX_PARAMS1: Final = "eimCtxParams1Generation"
 EIM_METADATA: Final = "eimProfileMetadataVerification"
 MINIMIZE: Final = "minimizeEsipaBytes"
+FEATURES: Final = (DIRECT, INDIRECT, EIM_DOWNLOAD_DATA, EIM_CTX_PARAMS1, EIM_METADATA, MINIMIZE)
+"""Those of ``codec.ipa_data``: reading a rack file is no reason to load the codecs."""
 ALIASES: Final = {"directRsp": DIRECT, "indirectRsp": INDIRECT}
 """Short names of features, for rack files."""
 
@@ -30,7 +34,7 @@ class IpaSettings:
     """Of ESipa; what an eUICC or an eIM says is understood in all versions."""
     binding: Binding = "asn1"
     features: tuple[str, ...] = (DIRECT, INDIRECT)
-    """Of ``ipa_data.FEATURES``, or ALIASES of them."""
+    """Of FEATURES, or ALIASES of them."""
     user_agent: str = "esim-bench"
     """Follows "gsma-rsp-ipad;" in User-Agent; empty: nothing follows."""
     tries: int = 3
@@ -75,6 +79,8 @@ class IpaSettings:
     @property
     def capabilities(self) -> IpaCapabilities:
         """Return what an eIM is told: features, and that packages are fetched over HTTPS."""
+        from esim_bench.codec.ipa_data import IpaCapabilities
+
         return IpaCapabilities(self.features, ("ipaRetrieveHttps",))
 
     def delays(self) -> Iterator[float]:

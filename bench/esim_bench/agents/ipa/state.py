@@ -1,7 +1,7 @@
 """What an IPA must not forget when its power is cut: a journal of intentions, written before the acts.
 
-One document under one key, replaced as a whole, so that no cut can leave two facts that contradict each other. What the
-eUICC keeps itself (package results, notifications) is not copied: the eUICC is asked.
+One document for each eUICC, replaced as a whole, so that no cut can leave two facts that contradict each other. What
+the eUICC keeps itself (package results, notifications) is not copied: the eUICC is asked.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Any, Final, Protocol, TypeVar
 
 from esim_bench.codec.eim_configuration import EimConfigurationData
 from esim_bench.codec.sgp32 import Version
-from esim_bench.errors import CodecError
+from esim_bench.errors import CodecError, RigError
 
 T = TypeVar("T")
 
-KEY: Final = "ipa/journal"
+KEY: Final = "ipa/journal/"
+"""Before the EID: what is left to do for a card waits for that card, whichever is in the device meanwhile."""
 MOST_REPORTS: Final = 16
 """Undelivered reports that are kept; of more, the oldest goes, as in an eUICC."""
 
@@ -132,28 +133,46 @@ class Journal:
 
 
 class Keeper:
-    """The journal in its store."""
+    """The journal of one eUICC in its store; ``open`` says which."""
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
-        self.now = _parse(store.get(KEY))
+        self._key = ""
+        self.now = Journal()
+
+    def open(self, eid: bytes) -> None:
+        """Take the journal of the eUICC with an EID, 16 bytes."""
+        key = KEY + eid.hex()
+        if key != self._key:
+            self._key = key
+            self.now = _parse(self._store.get(key))
 
     def update(self, **changes: Any) -> None:
         """Replace parts of the journal; it is stored when this returns."""
+        if not self._key:
+            raise RigError("a journal of no eUICC", hint="Keeper.open comes first")
         journal = replace(self.now, **changes)
         if len(journal.reports) > MOST_REPORTS:
             journal = replace(journal, reports=journal.reports[-MOST_REPORTS:])
         if journal == self.now:
             return
         if journal == Journal():
-            self._store.delete(KEY)
+            self._store.delete(self._key)
         else:
-            self._store.put(KEY, json.dumps(asdict(journal), separators=(",", ":")).encode())
+            self._store.put(self._key, json.dumps(asdict(journal), separators=(",", ":")).encode())
         self.now = journal
 
     def report(self, report: Report, **changes: Any) -> None:
         """Add a report, together with other changes."""
         self.update(reports=(*self.now.reports, report), **changes)
+
+    def found(self, eim_id: str, transaction_id: bytes | None) -> Report | None:
+        """Return the report that answers an order of an eIM, where it could not be delivered yet."""
+        wanted = (transaction_id or b"").hex()
+        for one in self.now.reports:
+            if wanted and one.transaction_id == wanted and eim_of(one.eim).eim_id == eim_id:
+                return one
+        return None
 
     def replace_report(self, old: Report, new: Report | None, **changes: Any) -> None:
         """Replace a report, or remove it."""

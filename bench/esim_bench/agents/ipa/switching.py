@@ -82,7 +82,6 @@ class Switching:
     async def _perform(self, kind: str, cause: int, build: Callable[[Version], bytes]) -> str:
         card = self._context.card
         before = await self._enabled()
-        self._context.eims = await card.eims()
         self._keeper.update(act=Act(kind, cause, before))
         name = _CAT_BUSY
         for delay in self._context.settings.delays():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from esim_bench.codec import ipa_data, tlv
@@ -123,6 +124,7 @@ def kind_of(order: Order) -> str:
     return PACKAGE if isinstance(order, PackageOrder) else DOWNLOAD if isinstance(order, DownloadOrder) else DATA
 
 
+@lru_cache(maxsize=128)
 def parse_order(kind: str, body: bytes) -> Order:
     """Read a kept order. Raises CodecError."""
     if kind == PACKAGE:

@@ -136,7 +136,7 @@ class Packages:
     # ---------------------------------------------------------------------------------------------------------- how
 
     def _made(self, device: Device, order: EimOrder, now_ns: int) -> EimOrder:
-        """Make the bytes of an order, and store them with its counterValue before anybody gets them."""
+        """Make the bytes of an order; they are stored with its counterValue before anybody gets them."""
         # By what came before for the same eUICC alone: a simulated slot's trace does not depend on the others.
         which = self._store.position(order)
         transaction = self._randomness.fork("eim", device.eid, f"order {which}").bytes(16)
@@ -151,9 +151,7 @@ class Packages:
             order = replace(order, request=request, transaction_id=transaction)
         else:
             order = self._data_request(order, ordered, transaction)
-        order = replace(order, state=OrderState.SENT, sent_ns=now_ns)
-        self._store.put_order(order)
-        return order
+        return replace(order, state=OrderState.SENT, sent_ns=now_ns)
 
     def _data_request(self, order: EimOrder, ordered: DataOrder, transaction: bytes) -> EimOrder:
         if self._version >= Version.V1_2:

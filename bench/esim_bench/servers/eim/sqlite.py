@@ -80,6 +80,9 @@ class SqliteEimStore:
         # Orders may be given by another thread than the one that runs the functions.
         self._lock = threading.RLock()
         self._depth = 0
+        self._devices: dict[bytes, Device] = {}
+        """eUICCs as the running transaction has them: each step of a request reads and changes the same one."""
+        self._changed: dict[bytes, None] = {}
         try:
             if self.path != ":memory:":
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -132,14 +135,25 @@ class SqliteEimStore:
             self._depth += 1
             try:
                 yield
+                if self._depth == 1:
+                    self._write_devices()
             except BaseException:
                 self._depth -= 1
                 if self._depth == 0:
+                    self._devices.clear()
+                    self._changed.clear()
                     self._run("ROLLBACK")
                 raise
             self._depth -= 1
             if self._depth == 0:
+                self._devices.clear()
                 self._run("COMMIT")
+
+    def _write_devices(self) -> None:
+        for eid in self._changed:
+            device = self._devices[eid]
+            self._run(f"UPDATE devices SET {_DEVICE_SETTINGS} WHERE eid = ?", (*_device_values(device), eid))
+        self._changed.clear()
 
     def _run(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         with self._lock:
@@ -162,15 +176,28 @@ class SqliteEimStore:
 
     def put_device(self, device: Device) -> None:
         """Replace what is known of an eUICC."""
-        self._run(f"UPDATE devices SET {_settings(_DEVICE)} WHERE eid = ?", (*_device_values(device), device.eid))
+        with self.transaction():
+            self._devices[device.eid] = device
+            self._changed[device.eid] = None
 
     def find_device(self, eid: bytes) -> Device | None:
         """Return an eUICC, or None."""
+        with self._lock:
+            if eid in self._devices:
+                return self._devices[eid]
+            found = self._read_device(eid)
+            if self._depth and found is not None:
+                self._devices[eid] = found
+            return found
+
+    def _read_device(self, eid: bytes) -> Device | None:
         rows = self._rows(f"SELECT {_DEVICE} FROM devices WHERE eid = ?", (eid,))
         return _device(rows[0]) if rows else None
 
     def devices(self) -> list[Device]:
         """Return all eUICCs in the order they were added."""
+        with self._lock:
+            self._write_devices()
         return [_device(row) for row in self._rows(f"SELECT {_DEVICE} FROM devices ORDER BY number")]
 
     # ------------------------------------------------------------------------------------------------------ orders
@@ -186,7 +213,7 @@ class SqliteEimStore:
 
     def put_order(self, order: EimOrder) -> None:
         """Replace an order."""
-        self._run(f"UPDATE orders SET {_settings(_ORDER)} WHERE id = ?", (*_order_values(order), order.id))
+        self._run(f"UPDATE orders SET {_ORDER_SETTINGS} WHERE id = ?", (*_order_values(order), order.id))
 
     def find_order(self, order_id: int) -> EimOrder | None:
         """Return an order, or None."""
@@ -295,6 +322,10 @@ def _marks(values: Sequence[Any]) -> str:
 
 def _settings(names: str) -> str:
     return ", ".join(f"{name} = ?" for name in names.split(", "))
+
+
+_DEVICE_SETTINGS = _settings(_DEVICE)
+_ORDER_SETTINGS = _settings(_ORDER)
 
 
 def _device_values(device: Device) -> tuple[Any, ...]:

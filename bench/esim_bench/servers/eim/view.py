@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from esim_bench.codec import tlv
@@ -207,17 +208,35 @@ class View:
 
     def to_json(self) -> str:
         """Return it as text for the store."""
-        return json.dumps(asdict(self), default=lambda value: {"hex": value.hex()}, separators=(",", ":"))
+        return _text_of(self)
 
     @classmethod
     def from_json(cls, text: str) -> View:
         """Read what ``to_json`` made."""
+        return _view_of(text)
+
+    def _written(self) -> str:
+        return json.dumps(asdict(self), default=lambda value: {"hex": value.hex()}, separators=(",", ":"))
+
+    @classmethod
+    def _read(cls, text: str) -> View:
         data = json.loads(text, object_hook=lambda item: bytes.fromhex(item["hex"]) if set(item) == {"hex"} else item)
         data["known"] = tuple(ProfileView(**item) for item in data["known"])
         data["eims"] = tuple(EimView(**item) for item in data["eims"])
         for name in ("features", "before"):
             data[name] = _tuple(data[name])
         return cls(**data)
+
+
+# Views are values, and each request reads and writes the same one several times.
+@lru_cache(maxsize=128)
+def _text_of(view: View) -> str:
+    return view._written()
+
+
+@lru_cache(maxsize=128)
+def _view_of(text: str) -> View:
+    return View._read(text)
 
 
 def _tuple(value: Iterable[Any] | None) -> tuple[Any, ...] | None:

@@ -155,16 +155,28 @@ def test_two_cuts(ipa_parts):
             assert device.quiet()
 
 
-@pytest.mark.parametrize("act", ["fallback", "emergency"])
+@pytest.mark.parametrize("act", ["fallback", "emergency", "rollback"])
 def test_cuts_in_a_switch_of_the_device_itself(ipa_parts, act):
     def begun():
         device = ipa_parts.Device()
         device.euicc.fallback = device.euicc.emergency_profile = ipa_parts.SECOND
-        return device, device.ipa.connectivity_lost() if act == "fallback" else device.ipa.emergency(True)
+        if act == "fallback":
+            return device, device.ipa.connectivity_lost()
+        if act == "emergency":
+            return device, device.ipa.emergency(True)
+        # The profile before was the second one, and a package allowed to go back to it.
+        device.euicc.emergency_profile = None
+        device.euicc.enable(ipa_parts.SECOND)
+        device.start()
+        device.eim.package(Enable(ipa_parts.FIRST, rollback=True))
+        device.poll()
+        device.eim.fields.clear()
+        device.power.steps = 0
+        return device, device.ipa.rollback()
 
     device, job = begun()
     device.run(job)
-    cause = 1 if act == "fallback" else 2
+    cause = {"fallback": 1, "emergency": 2, "rollback": 127}[act]
     for step in range(device.power.steps):
         device, job = begun()
         device.power.left = step
@@ -175,7 +187,8 @@ def test_cuts_in_a_switch_of_the_device_itself(ipa_parts, act):
         assert device.poll().ok
         switched = device.euicc.shown == ipa_parts.SECOND
         # The eIM hears of it if and only if it took place.
-        assert device.eim.fields[0][1].get("stateChangeCause") == (cause if switched else None), step
+        asked = next(fields for function, fields in device.eim.fields if function == "getEimPackage")
+        assert asked.get("stateChangeCause") == (cause if switched else None), step
 
 
 def test_a_download_that_is_cut_off_again_and_again_ends(ipa_parts):
@@ -186,11 +199,11 @@ def test_a_download_that_is_cut_off_again_and_again_ends(ipa_parts):
     device = ipa_parts.Device(features=("directRsp",), tries=3)
     device.eim.trigger(activation_code=CODE)
 
-    async def gone(fields):
+    def gone(function, fields):
         raise ipa_parts.Cut
 
+    device.smdp.answer = gone
     for _ in range(3):
-        device.smdp.answer = lambda function, fields: (_ for _ in ()).throw(ipa_parts.Cut())
         with pytest.raises(ipa_parts.Cut):
             device.poll()
         device.start()
@@ -204,7 +217,7 @@ def test_a_download_that_is_cut_off_again_and_again_ends(ipa_parts):
 def test_a_flash_that_is_no_journal_is_none(ipa_parts):
     for rubbish in (b"", b"{}", b"\xff", b"[]", b'{"package":1}'):
         device = ipa_parts.Device()
-        device.flash.values["ipa/journal"] = rubbish
+        device.flash.values[f"ipa/journal/{ipa_parts.EID.hex()}"] = rubbish
         device.start()
         device.eim.package(ListProfileInfo())
         assert device.poll().ok
@@ -232,10 +245,32 @@ def test_what_is_written_is_read_again(reports, causes, acknowledged, emergency)
 
     flash = MemoryState()
     keeper = Keeper(flash)
+    keeper.open(bytes(16))
     keeper.update(causes=causes, acknowledged=acknowledged, emergency=emergency)
     for report in reports:
         keeper.report(report)
-    assert Keeper(flash).now == keeper.now
+    again = Keeper(flash)
+    again.open(bytes(16))
+    assert again.now == keeper.now
     assert keeper.now.reports == tuple(reports[-16:])
     keeper.update(**{name: getattr(Journal(), name) for name in Journal.__slots__})
     assert flash.values == {}
+
+
+def test_another_card_has_a_journal_of_its_own(ipa_parts):
+    device = ipa_parts.Device(fallback_on_loss=False)
+    device.no_network.add(ipa_parts.SECOND)
+    device.eim.package(Enable(ipa_parts.SECOND))
+    device.poll()
+    assert device.journal is not None
+    first = device.euicc
+    second = device.euicc = ipa_parts.Euicc(device.power)
+    second.eid = bytes.fromhex("89049032123451234512345678901236")
+    device.start()
+    report = device.poll()
+    assert (report.ok, report.done) == (True, [])
+    device.euicc = first
+    device.no_network.clear()
+    device.start()
+    device.poll()
+    assert ipa_parts.outcomes(device.eim) == [("enable ok",)]

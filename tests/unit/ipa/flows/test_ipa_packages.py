@@ -4,7 +4,7 @@ import pytest
 
 from esim_bench.codec.euicc_operations import Delete, DeleteEim, Disable, Enable, ListProfileInfo
 from esim_bench.codec.sgp32 import Version
-from esim_bench.errors import AgentError
+from esim_bench.errors import AgentError, ProtectedError
 
 
 def test_a_poll_without_packages(ipa_parts):
@@ -166,6 +166,24 @@ def test_a_card_that_refuses_packages_is_reported(ipa_parts):
     report = device.poll()
     assert "6A88" in str(report.errors[device.eim.eim_id])
     assert ipa_parts.outcomes(device.eim) == [("undefinedError",)]
+
+
+def test_a_package_that_the_slots_owner_forbids(ipa_parts):
+    device = ipa_parts.Device()
+    load = device.euicc._load
+
+    def forbidden(request):
+        raise ProtectedError("an eUICC Package that deletes a profile, on a protected slot")
+
+    device.euicc._load = forbidden
+    device.eim.package(Delete(ipa_parts.SECOND))
+    report = device.poll()
+    assert isinstance(report.errors[device.eim.eim_id], ProtectedError)
+    assert ipa_parts.outcomes(device.eim) == [("undefinedError",)]
+    assert device.quiet()
+    device.euicc._load = load
+    device.eim.package(ListProfileInfo())
+    assert device.poll().ok
 
 
 @pytest.mark.parametrize(

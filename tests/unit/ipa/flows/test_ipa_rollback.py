@@ -195,12 +195,63 @@ def test_an_error_that_the_eim_will_not_have_is_dropped_in_the_end(ipa_parts):
     device = ipa_parts.Device()
     device.eim.package(ListProfileInfo(), eid=bytes(16))
     for number in range(3):
-        assert (device.journal is not None) == (number > 0)
         device.eim.codes["provideEimPackageResult"] = 127
-        device.eim.orders[:] = device.eim.orders if number == 0 else []
-        device.eim._take = lambda raw: {"provideEimPackageResultError": 127}
         device.poll()
-    assert device.journal is None
+        device.eim.orders.clear()
+        assert (device.journal is None) == (number == 2)
+
+
+def test_an_order_that_comes_again_before_its_result_was_taken_is_not_done_again(ipa_parts):
+    device = ipa_parts.Device(features=("directRsp",))
+    device.eim.trigger(activation_code="LPA:1$dp.example.com$ONCE")
+    device.eim.statuses["provideEimPackageResult"] = [500, 500]
+    assert not device.poll().ok
+    # The result is refused once more, but the eIM gives the trigger again, and then takes what comes.
+    device.eim.statuses["provideEimPackageResult"] = [500]
+    answer = device.eim.answer
+
+    def well_again(function, fields):
+        if function == "getEimPackage":
+            device.eim.statuses.clear()
+        return answer(function, fields)
+
+    device.eim.answer = well_again
+    assert device.poll().ok
+    assert device.euicc.downloads == 1
+    assert ipa_parts.outcomes(device.eim) == [("ok",)]
+    assert device.quiet()
+
+
+def test_an_eim_that_moved_gets_its_results_at_its_new_address(ipa_parts):
+    from dataclasses import replace
+
+    device = ipa_parts.Device()
+    old = device.eim.eim_id
+    device.eim.package(ListProfileInfo())
+    device.eim.statuses["provideEimPackageResult"] = [500]
+    assert not device.poll().ok
+    device.euicc.eims[old] = replace(device.euicc.eims[old], fqdn="new.example.com")
+    device.eims = {"new.example.com": device.eim}
+    device.eim.statuses.clear()
+    device.eim.host = "new.example.com"
+    assert device.poll().ok
+    assert ipa_parts.outcomes(device.eim) == [("listProfileInfo ok",)]
+    assert device.quiet()
+
+
+def test_nothing_is_begun_while_the_card_does_not_say_what_became_of_a_package(ipa_parts):
+    one, other = ipa_parts.Eim(), ipa_parts.Eim("other.example.com")
+    device = ipa_parts.Device(one, other)
+    device.euicc.break_after = [0xBF51, 0xBF2B]
+    one.package(Enable(ipa_parts.SECOND, rollback=True))
+    other.package(ListProfileInfo())
+    device.ipa._look_again = False
+    report = device.poll()
+    assert list(report.errors) == [one.eim_id]
+    assert device.euicc.executed == [(one.eim_id, 2)]
+    assert device.poll().ok
+    assert ipa_parts.outcomes(one) == [("enable ok",)]
+    assert ipa_parts.outcomes(other) == [("listProfileInfo ok",)]
 
 
 @pytest.mark.parametrize(
@@ -221,6 +272,20 @@ def test_settings_that_make_no_sense(ipa_parts, wrong):
         ipa_parts.Device(**wrong)
 
 
+def test_features_are_those_of_the_codec():
+    from esim_bench.agents.ipa.settings import FEATURES, IpaSettings
+    from esim_bench.codec import ipa_data
+
+    assert FEATURES == ipa_data.FEATURES
+    assert IpaSettings(features=("indirectRsp", "indirectRspServerCommunication")).features == (FEATURES[1],)
+
+
+def test_an_eim_that_does_not_know_the_euicc(ipa_parts):
+    device = ipa_parts.Device()
+    device.eim.answer = lambda function, fields: {"eimPackageError": 2}
+    assert "eidNotFound" in str(device.poll().errors[device.eim.eim_id])
+
+
 def test_an_address_that_is_no_host(ipa_parts):
     from dataclasses import replace
 
@@ -233,7 +298,8 @@ def test_an_address_that_is_no_host(ipa_parts):
     device.euicc.eims[eim_id] = replace(device.euicc.eims[eim_id], fqdn=None, id_type=2)
     assert device.poll().ok
     device.euicc.eims[eim_id] = replace(device.euicc.eims[eim_id], protocols=("eimRetrieveCoaps",))
-    assert "HTTPS" in str(device.poll().errors[eim_id])
+    assert device.poll().ok
+    assert "HTTPS" in str(device.poll(eim_id).errors[eim_id])
 
 
 def test_the_way_to_an_eim_is_made_of_its_tls_key(ipa_parts):
