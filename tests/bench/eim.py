@@ -132,14 +132,20 @@ async def _switches(folder: Path) -> tuple[float, float]:
             began = time.perf_counter()
             report = await slot.ipa.poll()
             taken = time.perf_counter() - began
+            await deliver()
             assert report.ok, report.errors
             assert steered.eim.find_order(order.id).outcome == "ok"
             return taken
 
+        async def notify(address: str, notification: bytes) -> None:
+            pass
+
+        deliver = steered.eim.deliver
         # The restart of device and card after the switch is not what is measured, nor is the SM-DP+ behind the eIM.
         with (
             mock.patch.object(slot.ipa._context, "recover", _nothing),
             mock.patch.object(steered.eim, "deliver", _nothing),
+            mock.patch.object(steered.eim._client, "notify", notify),
         ):
             for number in range(4):
                 await switch(number)

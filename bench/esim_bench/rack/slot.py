@@ -91,6 +91,8 @@ class Slot:
         self.flash: StateStore = MemoryState()
         """The memory of the device beside its eUICC: what its IPA must not forget."""
         self._ipa: Ipa | None = None
+        self._features: tuple[str, ...] | None = None
+        """Of the IPA, where they are others than the rack file's."""
 
     def _bearer(self, pin: KeyData | None = None) -> Bearer:
         bearer = self.world.bearer(self.sink, pin)
@@ -126,8 +128,7 @@ class Slot:
     def ipa(self) -> Ipa:
         """Return the IPA of the device (SGP.32), as the rack file's ``ipa`` table has it."""
         if self._ipa is None:
-            table = self.spec.ipa or IpaTable()
-            self._ipa = self._make_ipa(tuple(table.features))
+            self._ipa = self._make_ipa()
         return self._ipa
 
     def use_downloads(self, *, direct: bool, held: bool = False) -> None:
@@ -137,14 +138,15 @@ class Slot:
         """
         features = ("directRsp",) if direct else ("indirectRsp", *(("eimDownloadDataHandling",) if held else ()))
         others = (one for one in (self.spec.ipa or IpaTable()).features if one not in DOWNLOAD_FEATURES)
-        self._ipa = self._make_ipa((*features, *others))
+        self._features = (*features, *others)
+        self._ipa = None
 
-    def _make_ipa(self, features: tuple[str, ...]) -> Ipa:
+    def _make_ipa(self) -> Ipa:
         table = self.spec.ipa or IpaTable()
         settings = IpaSettings(
             version=Version.from_text(self.spec.iot_version),
             binding=table.binding,
-            features=features,
+            features=self._features or tuple(table.features),
             immediate_enable=table.immediate_enable,
         )
         return Ipa(

@@ -137,10 +137,11 @@ class Packages:
 
     def _made(self, device: Device, order: EimOrder, now_ns: int) -> EimOrder:
         """Make the bytes of an order; they are stored with its counterValue before anybody gets them."""
-        # By what came before for the same eUICC alone: a simulated slot's trace does not depend on the others.
-        which = self._store.position(order)
-        transaction = self._randomness.fork("eim", device.eid, f"order {which}").bytes(16)
         ordered = order.order
+        # By what came before for the same eUICC alone: a simulated slot's trace does not depend on the others.
+        package = isinstance(ordered, PackageOrder)
+        which = f"counter {device.counter}" if package else f"order {self._store.position(order)}"
+        transaction = self._randomness.fork("eim", device.eid, which).bytes(16)
         if isinstance(ordered, PackageOrder):
             # A package in v1.0's form has room for the identifier as well.
             order = replace(order, counter=device.counter, transaction_id=transaction)
