@@ -31,6 +31,7 @@ cli.command("nickname")(euicc_settings.nickname)
 cli.command("default-address")(euicc_settings.default_address)
 cli.command("rat")(euicc_settings.rat)
 cli.command("load-crl")(euicc_settings.load_crl)
+cli.command("eims")(euicc_settings.eims)
 cli.command("memory-reset")(euicc_settings.memory_reset)
 
 ProfileArgument = Annotated[str, typer.Argument(metavar="ICCID", help="ICCID of the profile, or its end if unique.")]

@@ -80,6 +80,46 @@ def default_address(
         say(f"root SM-DS      {document['root_smds'] or '-'}")
 
 
+def eims(slot: SlotArgument, rack: RackOption = None, json: JsonOption = False) -> None:
+    """List the eIMs that an IoT eUICC is associated with (SGP.32)."""
+    from esim_bench.cli.session import on_slot
+
+    async def job(opened: Slot) -> list[dict[str, Any]]:
+        return [
+            {
+                "eim_id": one.eim_id,
+                "id_type": one.id_type_name or None,
+                "fqdn": one.fqdn,
+                "counter": one.counter,
+                "association_token": one.association_token,
+                "protocols": list(one.protocols) if one.protocols is not None else None,
+                "indirect_download": one.indirect_download,
+                "tls_pinned": one.tls_key is not None,
+            }
+            for one in await opened.ipa.eims()
+        ]
+
+    rows = on_slot(rack, slot, job)
+    if json:
+        print_json(rows)
+    elif not rows:
+        say("no eIM is associated")
+    else:
+        table(
+            ["eIM", "address", "counter", "token", "TLS"],
+            [
+                [
+                    row["eim_id"],
+                    row["fqdn"] or "-",
+                    "-" if row["counter"] is None else row["counter"],
+                    "-" if row["association_token"] is None else row["association_token"],
+                    "pinned" if row["tls_pinned"] else "by the device's roots",
+                ]
+                for row in rows
+            ],
+        )
+
+
 def rat(slot: SlotArgument, rack: RackOption = None, json: JsonOption = False) -> None:
     """Show the Rules Authorisation Table: whose profiles may carry which policy rules."""
     from esim_bench.cli.session import on_slot

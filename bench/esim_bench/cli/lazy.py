@@ -30,6 +30,7 @@ COMMANDS: Final[dict[str, Lazy]] = {
     "apdu": Lazy("esim_bench.cli.apdu", "Send APDUs to a slot's card, by hand.", {"ignore_unknown_options": True}),
     "rack": Lazy("esim_bench.cli.rack", "The rack: its slots, its file."),
     "euicc": Lazy("esim_bench.cli.euicc", "One slot's eUICC: information, profiles, notifications."),
+    "eim": Lazy("esim_bench.cli.eim", "One slot's eUICC, steered by an eIM: associations, orders, data."),
     "scenario": Lazy("esim_bench.cli.scenario", "Scenarios and their parameters."),
     "trace": Lazy("esim_bench.cli.trace", "Look into traces: every APDU of a slot, with its meaning."),
     "package": Lazy("esim_bench.cli.package", "eSIM profile packages (TCA interoperable format)."),

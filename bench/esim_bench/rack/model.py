@@ -75,6 +75,8 @@ class EimTable(_Table):
     """Of what it speaks and signs; by default that of the rack's slots, 1.2 where they differ."""
     binding: Literal["json", "asn1"] = "json"
     """How it speaks ES9+ in indirect downloads."""
+    curve: Literal["p256", "brainpool"] | None = None
+    """Of its signing key; by default that of the rack's PKI."""
 
 
 class IpaTable(_Table):

@@ -38,6 +38,7 @@ from esim_bench.ports import (
 from esim_bench.rack import installed
 from esim_bench.rack.model import DriverTable, IpaTable, SlotSpec
 from esim_bench.rack.radio import Radio, RadioBearer
+from esim_bench.rack.state import SimState
 from esim_bench.rack.trust import Trust
 from esim_bench.rack.world import World
 
@@ -215,6 +216,13 @@ class Slot:
             await self._attach()
         else:
             await self.power_cycle()
+
+    def sim_state(self) -> SimState:
+        """Return a simulated slot at rest: its card, and what its device keeps. Raises ConfigError for a real one."""
+        if self.hardware.snapshot is None:
+            raise ConfigError("a card that cannot be kept", where=self.name, expected="a simulated slot")
+        flash = dict(self.flash.values) if isinstance(self.flash, MemoryState) else {}
+        return SimState(self.world.seed, self.hardware.snapshot(), flash)
 
     async def close(self) -> None:
         """Release the hardware."""

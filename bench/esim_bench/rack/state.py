@@ -1,4 +1,4 @@
-"""What simulated cards remember between commands: their NVM and the seed of their identity, a file per slot.
+"""What simulated slots remember between commands: the card's NVM, the device's flash, the seed; a file per slot.
 
 ``run`` always starts from cards as they left the factory (one seed, one trace) and leaves their memory here; commands
 by hand (``euicc``, ``apdu``) go on from it and leave theirs.
@@ -6,12 +6,13 @@ by hand (``euicc``, ``apdu``) go on from it and leave theirs.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from esim_bench.errors import ConfigError
+from esim_bench.rack.device_store import decoded, encoded, rack_folder
 from esim_bench.rack.model import Rack
 from esim_bench.store.files import write_whole
 from esim_bench.store.home import home
@@ -23,12 +24,12 @@ class SimState:
 
     seed: str
     nvm: bytes
+    flash: Mapping[str, bytes] = field(default_factory=dict)
+    """What the device keeps beside its card, such as its IPA's intentions."""
 
 
 def _path(rack: Rack, slot: str) -> Path:
-    # The name is for people; the digest keeps racks of one name in different folders apart.
-    digest = hashlib.sha256(str(rack.path.resolve()).encode()).hexdigest()[:8]
-    return home() / "sim" / f"{rack.name}-{digest}" / f"{slot}.json"
+    return home() / "sim" / rack_folder(rack) / f"{slot}.json"
 
 
 def load_state(rack: Rack, slot: str) -> SimState | None:
@@ -36,10 +37,11 @@ def load_state(rack: Rack, slot: str) -> SimState | None:
     path = _path(rack, slot)
     try:
         document = json.loads(path.read_bytes())
-        return SimState(document["seed"], json.dumps(document["nvm"]).encode())
+        flash = decoded(document.get("flash", {}))
+        return SimState(document["seed"], json.dumps(document["nvm"]).encode(), flash)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, OSError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as exc:
         raise ConfigError(
             "the simulated card's memory cannot be read", where=str(path), hint="delete the file to get a new card"
         ) from exc
@@ -49,7 +51,10 @@ def save_state(rack: Rack, slot: str, state: SimState) -> None:
     """Remember a simulated card, replacing what was remembered at once."""
     path = _path(rack, slot)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps({"seed": state.seed, "nvm": json.loads(state.nvm)}))
+    document = {"seed": state.seed, "nvm": json.loads(state.nvm)}
+    if state.flash:
+        document["flash"] = encoded(state.flash)
+    write_whole(path, json.dumps(document))
 
 
 def forget_state(rack: Rack, slot: str) -> None:

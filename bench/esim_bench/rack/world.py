@@ -7,6 +7,7 @@ same whether it runs alone or among sixty-four.
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from functools import cached_property
 from pathlib import Path
@@ -21,8 +22,9 @@ from esim_bench.codec.sgp32 import Version
 from esim_bench.crypto import keys
 from esim_bench.crypto.certificates import Certificate
 from esim_bench.crypto.identity import EuiccIdentity
-from esim_bench.crypto.keys import Curve
+from esim_bench.crypto.keys import Curve, PrivateKey
 from esim_bench.crypto.randomness import Randomness, SeededRandomness, SystemRandomness
+from esim_bench.errors import RigError
 from esim_bench.events import EventSink, NullSink
 from esim_bench.ports import Bearer, PreloadedProfile
 from esim_bench.profile_file import load_profile, read_package
@@ -40,6 +42,7 @@ EIM_ADDRESS = "testeim1.example.com"
 SECOND_EIM_ADDRESS = "testeim2.example.com"
 EIM_ADDRESSES = (EIM_ADDRESS, SECOND_EIM_ADDRESS)
 """Names of the eIMs of this process, and at the same time their eimIds."""
+_CURVES = {"p256": Curve.P256, "brainpool": Curve.BRAINPOOL}
 
 
 def is_own(address: str) -> bool:
@@ -58,6 +61,8 @@ class World:
         self._randomness: Randomness = SeededRandomness(f"{seed}:world") if rack.simulated else SystemRandomness()
         self._orders: dict[ProfileSource, ProfileOrder] = {}
         self._eims: dict[str, Eim] = {}
+        self._eim_folder: Path | None = None
+        self._eim_shift = 0
 
     # -------------------------------------------------------------------------------------------------- randomness
 
@@ -140,15 +145,42 @@ class World:
     def eim(self, name: str = EIM_ADDRESS) -> Eim:
         """Return an eIM of this process, one of EIM_ADDRESSES; it is made when it is first asked for."""
         if name not in self._eims:
-            self._eims[name] = self.make_eim(name, SqliteEimStore(":memory:"))
+            kept = self._eim_folder / f"{name}.sqlite" if self._eim_folder is not None else ":memory:"
+            self._eims[name] = self.make_eim(name, SqliteEimStore(kept))
         return self._eims[name]
+
+    def keep_eims(self, folder: Path) -> None:
+        """Have the eIMs go on from what they left in a folder, and leave it there; ``close`` the world in the end.
+
+        Each process's virtual time begins anew; theirs goes on behind what they have noted. Raises ConfigError.
+        """
+        if self._eims:
+            raise RigError("an eIM is at work already", hint="keep_eims comes first")
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._eim_folder = folder
+        if clock.is_virtual():
+            latest = max((_latest_ns(self.eim(name)) for name in EIM_ADDRESSES), default=0)
+            self._eim_shift = max(0, latest + 1_000_000_000 - self.now_ns())
+
+    def eim_now_ns(self) -> int:
+        """Return the time of the eIMs, ns since 1970."""
+        return self.now_ns() + self._eim_shift
+
+    def close(self) -> None:
+        """Close what is kept in files."""
+        for eim in self._eims.values():
+            eim.store.close()
+        self._eims.clear()
 
     def make_eim(self, name: str, store: SqliteEimStore) -> Eim:
         """Make an eIM with a name of EIM_ADDRESSES over a store. Raises ConfigError."""
         randomness = self._randomness.fork("eim", name)
         pair = self.pki.eim if name == EIM_ADDRESS else None
         # A PKI of other people may have no eIM, and no key of the CI to make one: the bare key does as well.
-        key = pair.key if pair is not None else keys.generate(self.pki.curve, randomness.fork("key"))
+        curve = _CURVES.get(self.rack.eim.curve or "", self.pki.curve)
+        if pair is not None and keys.curve_of(pair.key) is not curve:
+            pair = None
+        key = pair.key if pair is not None else self._eim_key(name, curve, randomness.fork("key"))
         credentials = EimCredentials(
             name,
             name,
@@ -161,13 +193,24 @@ class World:
             credentials,
             store,
             randomness,
-            self.now_ns,
+            self.eim_now_ns,
             trusted_cis=(self.pki.ci_key,),
             version=Version.from_text(self.rack.eim_version),
-            relay=Relay(bearer, self.rack.eim.binding, device=store.find_device, now_ns=self.now_ns),
+            relay=Relay(bearer, self.rack.eim.binding, device=store.find_device, now_ns=self.eim_now_ns),
             bearer=bearer,
             check_dates=not clock.is_virtual(),
         )
+
+    def _eim_key(self, name: str, curve: Curve, randomness: Randomness) -> PrivateKey:
+        if self._eim_folder is None or randomness.deterministic:
+            return keys.generate(curve, randomness)
+        # eUICCs know the key: it must be the same next time.
+        path = self._eim_folder / f"{name}.{curve.value}.pem"
+        if not path.exists():
+            made = keys.private_to_pem(keys.generate(curve, randomness))
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(made)
+        return keys.load_private(path.read_bytes(), str(path))
 
     def _eim_app(self, name: str) -> AsgiApp:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -204,6 +247,12 @@ class World:
             return []
         built = factory_profile(slot.sim.profile)
         return [PreloadedProfile(built.metadata, built.upp, enabled=True)]
+
+
+def _latest_ns(eim: Eim) -> int:
+    times = [time for one in eim.devices() for time in (one.added_ns, one.seen_ns or 0, one.retry_ns)]
+    times += [time for one in eim.orders() for time in (one.created_ns, one.sent_ns or 0, one.closed_ns or 0)]
+    return max(times, default=0)
 
 
 def factory_profile(name: str) -> BuiltProfile:

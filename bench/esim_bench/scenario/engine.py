@@ -25,7 +25,7 @@ from esim_bench.events import MarkEvent
 from esim_bench.rack.model import Rack, SlotSpec
 from esim_bench.rack.slot import Slot, open_slot
 from esim_bench.rack.source import ProfileSource
-from esim_bench.rack.state import SimState, save_state
+from esim_bench.rack.state import save_state
 from esim_bench.rack.world import World
 from esim_bench.scenario import marks
 from esim_bench.scenario.context import Bench, StepFailed, describe_crash
@@ -294,7 +294,7 @@ async def _run_slot(
             if slot is not None:
                 await slot.close()
                 if options.keep_state and slot.hardware.snapshot is not None:
-                    save_state(world.rack, spec.name, SimState(world.seed, slot.hardware.snapshot()))
+                    save_state(world.rack, spec.name, slot.sim_state())
         except Exception as exc:
             failed(exc, "close")
         if trace is not None:

@@ -39,8 +39,9 @@ class StateStore(Protocol):
 class MemoryState:
     """The flash of a simulated device: it outlives the IPA, not the process."""
 
-    def __init__(self) -> None:
-        self.values: dict[str, bytes] = {}
+    def __init__(self, values: Mapping[str, bytes] | None = None) -> None:
+        """``values``: what it holds from before."""
+        self.values: dict[str, bytes] = dict(values or {})
 
     def get(self, key: str) -> bytes | None:
         """Return a value."""
