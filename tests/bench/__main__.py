@@ -17,7 +17,7 @@ from esim_bench.codec.saip import ProfilePackage
 from esim_bench.events import ApduEvent
 from esim_bench.trace import Journal
 
-from . import download, fleet
+from . import download, eim, fleet
 from .measuring import Figure, ratio, report, seconds
 
 
@@ -67,6 +67,8 @@ def main() -> int:
         os.environ["ESIM_BENCH_HOME"] = str(folder / "home")
         over_floor, taken = download.measure()
         together, alone = fleet.throughput(folder)
+        switch_over_floor, switch_taken = eim.psmo_switch(folder)
+        polls, last_percent = eim.polls_over_tls(folder)
         figures = [
             Figure("download in process / its crypto and one decode of the package", over_floor, "x", 3.0),
             Figure("downloads in process per second", 1 / taken, "1/s"),
@@ -76,6 +78,10 @@ def main() -> int:
             Figure("trace record / bare write of as many bytes", trace_ratio(folder), "x", 2.5),
             Figure("esim-bench --help", help_seconds(), "s", 0.25),
             Figure("SM-DP+ over TLS: downloads per second of 16 clients", fleet.downloads_over_tls(folder), "1/s"),
+            Figure("PSMO switch in process / its crypto", switch_over_floor, "x", 3.0),
+            Figure("PSMO switch in process", switch_taken * 1000, "ms"),
+            Figure("eIM over TLS: requests per second of 64 polling IPAs", polls, "1/s"),
+            Figure("eIM over TLS: 99th percentile of a request", last_percent * 1000, "ms"),
         ]
     return 0 if report(figures, Path("build/bench.json")) else 1
 

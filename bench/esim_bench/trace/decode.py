@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from esim_bench.codec import es10
+from esim_bench.codec import es10, es10_iot, es10_iot_answers, esipa
 from esim_bench.codec.apdu import channel_of, sw_text
 from esim_bench.errors import BenchError
 from esim_bench.events import ApduEvent, AtEvent, AtrEvent, Event, MarkEvent, PowerEvent, RspEvent
@@ -200,6 +200,8 @@ class ApduDecoder:
             function = LOAD_BPP
         elif tag in es10.FUNCTIONS:
             function = es10.FUNCTIONS[tag].name
+        elif tag in es10_iot.FUNCTIONS:
+            function = es10_iot.FUNCTIONS[tag].name
         else:
             function = f"STORE DATA {tag:X}" if tag else "STORE DATA"
         talk.call = call = _Call(function, began, bytearray(parts.data), segment=segment or "")
@@ -226,6 +228,8 @@ class ApduDecoder:
         request, response = bytes(call.request), bytes(call.response)
         if call.segment:
             text = f"{call.function} {_install_result(request, response)}"
+        elif _is_iot(request):
+            text = es10_iot_answers.describe(request, response)
         elif _first_tag(request) in es10.FUNCTIONS:
             text = es10.describe(request, response)
         else:
@@ -240,6 +244,14 @@ class ApduDecoder:
             talk.load = None
         elapsed = max(0, event.at_ns + event.duration_ns - call.began_ns)
         return Meaning(f"{text}, {milliseconds(elapsed)}", call.function, started, True, elapsed)
+
+
+def _is_iot(request: bytes) -> bool:
+    """Tell whether a request is one of SGP.32: by its tag, or by a search for package results (BF2B { A0 { 82 } })."""
+    tag = _first_tag(request)
+    if tag == es10_iot.RETRIEVE_NOTIFICATIONS_LIST:
+        return request[3:6] == b"\xa0\x02\x82"
+    return tag in es10_iot.FUNCTIONS and tag not in es10.FUNCTIONS
 
 
 def _install_result(request: bytes, response: bytes) -> str:
@@ -323,6 +335,10 @@ def _describe_rsp(event: RspEvent) -> str:
     codes = {name: value.decode() for name, value in _CODES.findall(event.response)}
     if codes:
         outcome += f" {codes.get(b'subjectCode', '?')}/{codes.get(b'reasonCode', '?')}"
+    if event.url.endswith(esipa.PATH) and _first_tag(event.request) in esipa.BY_TAG:
+        # ES9+ has its messages inside A2 on the same path.
+        text = esipa.describe(event.request, event.response)
+        return f"{text}, HTTP {event.status}, {milliseconds(event.duration_ns)} {event.url}"
     name = rsp_function(event.url)
     where = f" {event.url}" if name != event.url else ""
     sizes = f"{len(event.request)} bytes out, {len(event.response)} in"

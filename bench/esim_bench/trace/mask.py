@@ -1,8 +1,9 @@
 """Secrets stay in: what a trace of a real slot must not hold is overwritten before it is written, length unchanged.
 
 Hidden are: the data of VERIFY, CHANGE, DISABLE, ENABLE and UNBLOCK PIN; the answers to AUTHENTICATE; the matching id
-and the hashed confirmation code of a download, in the APDUs of ES10b, in the messages of ES9+, and where the eUICC's
-signed answers repeat them; the same bytes inside AT lines; AT+CPIN, AT+CPWD, AT+CLCK; and any word the caller names.
+and the hashed confirmation code of a download, in the APDUs of ES10b, in the messages of ES9+ and ESipa, and where the
+eUICC's signed answers repeat them; the same bytes inside AT lines; AT+CPIN, AT+CPWD, AT+CLCK; and any word the caller
+names.
 """
 
 from __future__ import annotations
@@ -24,12 +25,20 @@ FILLER: Final = 0x2A
 """What stands in a hidden place: an asterisk, as a byte and as a character."""
 
 # Paths of tags that end at a secret: the matching id in ctxParams1 and in euiccSigned1 that repeats it, the hashed
-# confirmation code in the request and in euiccSigned2 (SGP.22 5.7.13, 5.7.5).
+# confirmation code in the request and in euiccSigned2 (SGP.22 5.7.13, 5.7.5). Then the same in the forms of SGP.32: in
+# compact answers, the activation code of a trigger, and what an eIM adds to a download (SGP.32 2.11.1.3, 6.3.2).
 _SECRET_PATHS: Final = (
     (0xBF38, 0xA0, 0x80),
     (0xBF38, 0xA0, 0x30, 0xA0, 0x80),
     (0xBF21, 0x04),
     (0xBF21, 0xA0, 0x30, 0x04),
+    (0xBF38, 0xA2, 0xA0, 0xA2, 0xA0, 0x80),
+    (0xBF38, 0xA2, 0x30, 0xA0, 0x80),
+    (0xBF21, 0xA2, 0x30, 0x04),
+    (0xBF54, 0xA0, 0x80),
+    (0xBF39, 0xA0, 0x0C),
+    (0xBF39, 0xA0, 0xA2, 0xA0, 0x80),
+    (0xBF3B, 0xA0, 0x04),
 )
 _PIN_COMMANDS: Final = frozenset((0x20, 0x24, 0x26, 0x28, 0x2C))
 _AUTHENTICATE: Final = frozenset((0x88, 0x89))
@@ -146,8 +155,11 @@ _CARRIED_RESPONSE: Final = re.compile(r'^(\+CSIM:\s*\d+,"?|\+CGLA:\s*\d+,"?)([0-
 _AT_SECRET: Final = re.compile(r"AT\+(?:CPIN2?|CPWD|CLCK|CPUK\w*|QPIN\w*)=(.*)", re.IGNORECASE)
 _QUOTED: Final = re.compile(r'"([^"]*)"|(?<![\w"])(\d{4,8})(?![\w"])')
 _FIELDS: Final = re.compile(
-    rb'"(?:authenticateServerResponse|prepareDownloadResponse)"\s*:\s*"([^"]*)"'  # ES9+, SGP.22 6.5.2
+    rb'"(?:authenticateServerResponse|prepareDownloadResponse|profileDownloadTriggerRequest)"\s*:\s*"([^"]*)"'
 )
+"""Objects with a secret in them, in ES9+ (SGP.22 6.5.2) and ESipa (SGP.32 6.4)."""
+_WHOLE_FIELDS: Final = re.compile(rb'"(?:matchingId|hashCc|ctxParams1)"\s*:\s*"([^"]*)"')
+"""Fields of ESipa that are secrets as a whole."""
 
 
 class SecretMask:
@@ -227,7 +239,7 @@ class SecretMask:
         if body[:1] in (b"\xa2", b"\xbf", b"\x30"):  # the ASN.1 binding, a bare TLV
             body = _fill(body, secret_ranges(body))
         else:
-            body = _FIELDS.sub(_hide_field, body)
+            body = _WHOLE_FIELDS.sub(_hide_whole, _FIELDS.sub(_hide_field, body))
         for word in self._words:
             body = body.replace(word.encode(), b"*" * len(word.encode()))
         return body
@@ -258,6 +270,11 @@ def _hide_field(found: re.Match[bytes]) -> bytes:
         hidden = base64.b64encode(_fill(data, secret_ranges(data)))
     start, end = found.start(1) - found.start(), found.end(1) - found.start()
     return found[0][:start] + hidden + found[0][end:]
+
+
+def _hide_whole(found: re.Match[bytes]) -> bytes:
+    start, end = found.start(1) - found.start(), found.end(1) - found.start()
+    return found[0][:start] + b"*" * (end - start) + found[0][end:]
 
 
 def _unhex(text: str) -> bytes:
