@@ -11,6 +11,7 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from esim_bench.codec import esipa
+from esim_bench.codec.activation_code import ActivationCode
 from esim_bench.codec.eim_configuration import EimConfigurationData
 from esim_bench.codec.esipa import EsipaError, Value
 from esim_bench.codec.esipa_objects import RESULT_ERRORS, PackageResultError
@@ -28,7 +29,7 @@ from esim_bench.servers.eim.http import BODY_SECONDS, Connection, esipa_app
 from esim_bench.servers.eim.keeping import Keeping
 from esim_bench.servers.eim.limits import Limits
 from esim_bench.servers.eim.notifications import Notifications
-from esim_bench.servers.eim.orders import DOWNLOAD, Order
+from esim_bench.servers.eim.orders import DOWNLOAD, DownloadOrder, Order
 from esim_bench.servers.eim.packages import Packages
 from esim_bench.servers.eim.relaying import Relay
 from esim_bench.servers.eim.results import Results, text_of
@@ -242,13 +243,20 @@ class Eim:
         return (full, eid) if isinstance(full, bytes) and isinstance(eid, bytes) else None
 
     def _download(self, fields: Mapping[str, Value], caller: Caller) -> EimOrder | None:
-        """Return the download that an IPA begins: by its eimTransactionId, else by the connection."""
+        """Return the download that an IPA begins: by its eimTransactionId, else by the connection.
+
+        An IPA of v1.0 that has a new connection for each request says neither: where one download alone waits for the
+        SM-DP+ that it names, that is the one. Whose eUICC it is, the relay checks when the eUICC has signed.
+        """
         transaction = fields.get("eimTransactionId")
         if isinstance(transaction, bytes):
             order = self.store.order_of_transaction(transaction)
             return order if order is not None and order.kind == DOWNLOAD and order.state is OrderState.SENT else None
-        sent = self.store.orders(caller.eid, OrderState.SENT) if caller.eid is not None else []
-        return next((order for order in sent if order.kind == DOWNLOAD), None)
+        sent = [order for order in self.store.orders(caller.eid, OrderState.SENT) if order.kind == DOWNLOAD]
+        if caller.eid is not None:
+            return next(iter(sent), None)
+        named = [order for order in sent if _address(order) == fields.get("smdpAddress")]
+        return named[0] if len(named) == 1 else None
 
     async def _relay(self, function: str, fields: Mapping[str, Value], order: EimOrder | None) -> Mapping[str, Value]:
         if self.relay is None:
@@ -341,3 +349,14 @@ class Eim:
 
     def _transfer(self, fields: Mapping[str, Value]) -> bytes:
         return esipa.encode_request("transferEimPackage", fields, self.version)
+
+
+def _address(order: EimOrder) -> str | None:
+    """Return the SM-DP+ address of a download, where its activation code tells."""
+    ordered = order.order
+    if not isinstance(ordered, DownloadOrder) or ordered.activation_code is None:
+        return None
+    try:
+        return ActivationCode.parse(ordered.activation_code).address
+    except CodecError:
+        return None
