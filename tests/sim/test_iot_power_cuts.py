@@ -98,7 +98,7 @@ def _counters(nvm: object) -> tuple[int, int]:
     return int.from_bytes(get(counter), "big"), int.from_bytes(get("euicc/sequence") or b"", "big")
 
 
-@pytest.mark.parametrize(("rsp", "step"), [("sgp32-1.2", 1), ("sgp32-1.0.1", 5)])
+@pytest.mark.parametrize(("rsp", "step"), [("sgp32-1.2", 1), ("sgp32-1.0.1", 3)])
 def test_a_cut_leaves_the_first_operations_and_the_eim_knows_which(tmp_path: Path, rsp: str, step: int) -> None:
     whole = clock.run_virtual(cut_at(tmp_path, rsp, None))
     assert whole.results == tuple(f"{name} ok" for name in ORDERED)
