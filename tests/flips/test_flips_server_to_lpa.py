@@ -211,7 +211,7 @@ def test_each_byte_of_what_the_lpa_compares_in_server_signed1(way, tools, tag, c
 
 def test_the_address_in_another_spelling_is_for_the_euicc_to_refuse(way):
     error = way.download("initiateAuthentication", "serverSigned1", within(b"testsmdp", bytes.upper))
-    assert (type(error), error.code) == (AgentError, "invalidSignature")
+    assert (isinstance(error, AgentError), error.code) == (True, "invalidSignature")
     assert way.unchanged
 
 
