@@ -237,3 +237,9 @@ def test_forms_of_a_configuration(tmp_path: Path) -> None:
         file.write_bytes(text)
         with pytest.raises(CodecError, match="configuration"):
             read_configuration(file)
+
+
+def test_info_tells_what_of_sgp32_an_euicc_has(bench: Run) -> None:
+    iot = bench("euicc", "info", "A1")
+    assert (iot["sgp32_versions"], iot["ipa_mode"], iot["ecall"]) == (["1.2.0"], "ipad", "supported")
+    assert "sgp32_versions" not in bench("euicc", "info", "S1")

@@ -52,6 +52,7 @@ def info(slot: SlotArgument, rack: RackOption = None, json: JsonOption = False) 
             "eid": await opened.lpa.eid(),
             "iccid": await opened.card.read_iccid(),
             **details.document(),
+            **_iot(details.raw),
             "cis": trust.document(),
             "served_by_bench": trust.served_by_bench,
             "contradictions": await opened.form_factor_contradictions(),
@@ -71,6 +72,21 @@ def info(slot: SlotArgument, rack: RackOption = None, json: JsonOption = False) 
     for key, value in shown.items():
         text = ", ".join(map(str, value)) if isinstance(value, list) else value
         say(f"{key.replace('_', ' '):<28} {'-' if text in (None, '') else text}")
+
+
+def _iot(info2: bytes) -> dict[str, Any]:
+    """Return what SGP.32 adds to EUICCInfo2, nothing for an eUICC without it."""
+    from esim_bench.codec.iot_info import IotEuiccInfo2
+
+    found = IotEuiccInfo2.parse(info2)
+    if found.iot is None:
+        return {}
+    return {
+        "sgp32_versions": list(found.iot.version_texts),
+        "ipa_mode": found.ipa_mode_name or None,
+        "ecall": "supported" if found.iot.ecall else "no",
+        "fallback": "supported" if found.iot.fallback else "no",
+    }
 
 
 @cli.command("profiles")
