@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from esim_bench.codec import compact, download_trigger, euicc_package, ipa_data, tlv
@@ -133,6 +134,12 @@ EIM_PACKAGE_RESULT_TAGS: Final = (
 
 def parse_package_result(raw: bytes, version: Version = Version.V1_2) -> EimPackageResult:
     """Read an EimPackageResult by its tag. Raises CodecError."""
+    return _package_result(bytes(raw), version)
+
+
+# An eIM looks at each twice: whose it is, and what it says.
+@lru_cache(maxsize=32)
+def _package_result(raw: bytes, version: Version) -> EimPackageResult:
     item = tlv.parse(raw, "EimPackageResult")
     tlv.check_nesting(raw, "in EimPackageResult")
     match item.tag:

@@ -7,6 +7,7 @@ the EID and not an equal attribute: that is why the checks are written out here.
 from __future__ import annotations
 
 import datetime
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from cryptography import x509
@@ -15,7 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID, Si
 from esim_bench.crypto import ecdsa
 from esim_bench.crypto.identity import CiKey
 from esim_bench.crypto.keys import PublicKey
-from esim_bench.crypto.x509 import PERMITTED_EINS_OID, Certificate, CertificateError, Role, name_text
+from esim_bench.crypto.x509 import PERMITTED_EINS_OID, REMEMBERED, Certificate, CertificateError, Role, name_text
 from esim_bench.errors import CryptoError
 
 __all__ = [
@@ -90,6 +91,14 @@ def check_euicc_chain(euicc: Certificate, eum: Certificate, ci: Issuer, now_ns: 
     """Check CI -> EUM -> eUICC (SGP.22 4.5.2.2), the EUM first. Raises CertificateError that says whose fault it is."""
     check_eum(eum, ci, now_ns)
     check_issued(euicc, eum, Role.EUICC)
+    _check_euicc_form(euicc, eum)
+    check_dates(euicc, now_ns, Role.EUICC)
+
+
+# What is only a matter of what certificates say is looked at once for each pair of them: servers meet the same ones
+# again and again. Signatures and dates are checked each time; a refusal is not remembered.
+@lru_cache(maxsize=REMEMBERED)
+def _check_euicc_form(euicc: Certificate, eum: Certificate) -> None:
     _check_end_entity(euicc, Role.EUICC)
     if euicc.eid is None:
         raise euicc.error(
@@ -100,7 +109,6 @@ def check_euicc_chain(euicc: Certificate, eum: Certificate, ci: Issuer, now_ns: 
             "another organization than its EUM", Role.EUICC, expected=eum.organization, found=euicc.organization
         )
     _check_permitted(euicc, eum)
-    check_dates(euicc, now_ns, Role.EUICC)
 
 
 def check_eum(eum: Certificate, ci: Issuer, now_ns: int | None = None) -> None:
@@ -109,6 +117,12 @@ def check_eum(eum: Certificate, ci: Issuer, now_ns: int | None = None) -> None:
     Raises CertificateError.
     """
     check_issued(eum, ci, Role.EUM)
+    _check_eum_form(eum)
+    check_dates(eum, now_ns, Role.EUM)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _check_eum_form(eum: Certificate) -> None:
     _check_ca(eum, Role.EUM)
     constraints = eum.extension(x509.BasicConstraints)
     if constraints is None or constraints.path_length != 0:
@@ -117,12 +131,25 @@ def check_eum(eum: Certificate, ci: Issuer, now_ns: int | None = None) -> None:
     _check_key_usage(eum, Role.EUM, "key_cert_sign")
     if eum.organization is None:
         raise eum.error("no organization", Role.EUM, expected="an organizationName", found=eum.subject)
-    check_dates(eum, now_ns, Role.EUM)
 
 
 def check_issued(certificate: Certificate, issuer: Issuer, role: Role | None = None) -> None:
     """Check signature, key identifier, issuer's name, role and critical extensions. Raises CertificateError."""
-    issuer_key, key_id, name = _issuer_facts(issuer)
+    known = issuer.key_id if isinstance(issuer, CiKey) else issuer if isinstance(issuer, Certificate) else None
+    _check_issued_form(certificate, known, role)
+    certificate.public_key  # noqa: B018 - raises for a curve that RSP does not use
+    issuer_key = issuer.public_key if isinstance(issuer, Certificate | CiKey) else issuer
+    try:
+        ecdsa.verify_der(issuer_key, certificate.signature, certificate.tbs)
+    except CryptoError as exc:
+        raise certificate.error("the issuer's signature does not hold", role) from exc
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _check_issued_form(certificate: Certificate, issuer: Certificate | bytes | None, role: Role | None) -> None:
+    """Check what a certificate says of its issuer: a certificate, the key identifier of a CI, or nothing known."""
+    key_id = issuer.subject_key_id if isinstance(issuer, Certificate) else issuer
+    name = issuer.parsed.subject if isinstance(issuer, Certificate) else None
     self_signed = isinstance(issuer, Certificate) and issuer.der == certificate.der
     if role is not None and certificate.role is not role:
         raise certificate.error(
@@ -146,11 +173,6 @@ def check_issued(certificate: Certificate, issuer: Issuer, role: Role | None = N
     algorithm = certificate.parsed.signature_algorithm_oid
     if algorithm != SignatureAlgorithmOID.ECDSA_WITH_SHA256:
         raise certificate.error("wrong signature algorithm", role, expected="ECDSA with SHA-256", found=algorithm._name)
-    certificate.public_key  # noqa: B018 - raises for a curve that RSP does not use
-    try:
-        ecdsa.verify_der(issuer_key, certificate.signature, certificate.tbs)
-    except CryptoError as exc:
-        raise certificate.error("the issuer's signature does not hold", role) from exc
 
 
 def check_dates(certificate: Certificate, now_ns: int | None, role: Role | None = None) -> None:
@@ -174,14 +196,6 @@ def check_dates(certificate: Certificate, now_ns: int | None, role: Role | None 
             expected=f"a date from {certificate.not_before:%Y-%m-%d}",
             found=f"{now:%Y-%m-%d}",
         )
-
-
-def _issuer_facts(issuer: Issuer) -> tuple[PublicKey, bytes | None, x509.Name | None]:
-    if isinstance(issuer, Certificate):
-        return issuer.public_key, issuer.subject_key_id, issuer.parsed.subject
-    if isinstance(issuer, CiKey):
-        return issuer.public_key, issuer.key_id, None
-    return issuer, None, None
 
 
 def _check_end_entity(certificate: Certificate, role: Role) -> None:

@@ -86,6 +86,8 @@ class Nvm:
 
     def __init__(self) -> None:
         self._committed: dict[str, bytes] = {}
+        self._found: dict[str, list[str]] = {}
+        """Committed keys by the beginnings that were asked for, until a key comes or goes."""
         self._used = 0
         self._pending = _Pending()
         self._depth = 0
@@ -111,13 +113,18 @@ class Nvm:
 
     def keys(self, prefix: str = "") -> list[str]:
         """Return the keys that start with a prefix, sorted."""
-        found = {key for key in self._committed if key.startswith(prefix)}
-        for key, value in self._pending.items():
-            if key.startswith(prefix):
-                if value is None:
-                    found.discard(key)
-                else:
-                    found.add(key)
+        committed = self._found.get(prefix)
+        if committed is None:
+            committed = self._found[prefix] = sorted(key for key in self._committed if key.startswith(prefix))
+        changed = [(key, value) for key, value in self._pending.items() if key.startswith(prefix)]
+        if not changed:
+            return committed.copy()
+        found = set(committed)
+        for key, value in changed:
+            if value is None:
+                found.discard(key)
+            else:
+                found.add(key)
         return sorted(found)
 
     @property
@@ -208,6 +215,8 @@ class Nvm:
     def _apply(self, pending: _Pending) -> None:
         for key, value in pending.items():
             old = self._committed.get(key)
+            if (old is None) != (value is None):
+                self._found.clear()
             if old is not None:
                 self._used -= len(key) + len(old)
             if value is not None:

@@ -79,6 +79,8 @@ class Registry:
 
     def find(self, aid: bytes | None = None, iccid: bytes | None = None) -> IsdP | None:
         """Return the profile of an ISD-P AID or ICCID."""
+        if aid is not None and iccid is None:
+            return self._read(aid) if self._nvm.get(_key(aid, "state")) is not None else None
         for profile in self.profiles():
             if profile.aid == aid or profile.metadata.iccid == iccid:
                 return profile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any
 
@@ -216,7 +216,8 @@ class View:
         return _view_of(text)
 
     def _written(self) -> str:
-        return json.dumps(asdict(self), default=lambda value: {"hex": value.hex()}, separators=(",", ":"))
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return json.dumps(values, default=_plain, separators=(",", ":"))
 
     @classmethod
     def _read(cls, text: str) -> View:
@@ -237,6 +238,12 @@ def _text_of(view: View) -> str:
 @lru_cache(maxsize=128)
 def _view_of(text: str) -> View:
     return View._read(text)
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    if isinstance(value, bytes):
+        return {"hex": value.hex()}
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def _tuple(value: Iterable[Any] | None) -> tuple[Any, ...] | None:
