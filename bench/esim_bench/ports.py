@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from importlib.metadata import entry_points
-from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, cast, runtime_checkable
 
 from esim_bench.crypto.identity import EuiccIdentity
 from esim_bench.crypto.randomness import Randomness
@@ -154,6 +154,25 @@ class ModemLink(Protocol):
         """Release the port; never raises."""
 
 
+@runtime_checkable
+class LineWatch(Protocol):
+    """What a modem offers beside ``ModemLink`` when its unsolicited lines can be listened to."""
+
+    def watch(self, on_line: Callable[[str], None]) -> Callable[[], None]:
+        """Call a function with each unsolicited line, also after the port was opened anew; return what ends that."""
+
+    def listening(self) -> bool:
+        """Open the port unless it is open; tell whether lines can be heard now. Never raises."""
+
+
+@runtime_checkable
+class ControlLines(Protocol):
+    """What a modem offers beside ``ModemLink`` when its port has DTR and RTS, wired to PWRKEY or RESET."""
+
+    def set_line(self, line: Literal["dtr", "rts"], asserted: bool) -> None:
+        """Assert or release a control line. Raises TransportError: a port without such lines, a lost one."""
+
+
 class ByteLink(Protocol):
     """A byte stream to a device: a serial descriptor, or memory."""
 
@@ -190,6 +209,9 @@ class Bearer(Protocol):
         Raises TransportError (no way to the server, TLS refused: the message says why), DeviceTimeout.
         """
 
+    async def hang_up(self) -> None:
+        """Close connections that are kept for the next request, as when the device loses its network; never raises."""
+
 
 # ---------------------------------------------------------------------------------------------------------------- power
 
@@ -198,10 +220,124 @@ class PowerControl(Protocol):
     """Power of one slot. Each change is proven as the rack file says; the proof is told to the slot's sink."""
 
     async def off(self) -> None:
-        """Cut the power, cold. Raises TransportError when the proof does not come."""
+        """Cut the power, cold. Raises PowerError when the proof does not come."""
 
     async def on(self) -> None:
-        """Restore the power; returns when the supply is on, not when the device has booted."""
+        """Restore the power; returns when the supply is on, not when the device has booted.
+
+        Raises PowerError: the supply does not come on, or the device shows that it had not been off.
+        """
+
+    async def close(self) -> None:
+        """Release the switch, which stays as it is; never raises."""
+
+
+class Proof(Enum):
+    """What shows that a device has really lost its power. Hubs and relays say "off" while the supply stays."""
+
+    CARD_GONE = "card-gone"
+    """The reader sees no card any more, or is gone itself."""
+    USB_GONE = "usb-gone"
+    """The USB device at the slot's place is gone."""
+    BOOT_URC = "boot-urc"
+    """After the power came back the modem's boot lines came: it was off."""
+    CURRENT_BELOW = "current-below"
+    """A meter shows less current than a device takes that lives."""
+    NONE = "none"
+    """Nobody looks; the operator has decided that this is enough."""
+
+
+@runtime_checkable
+class PowerSwitch(Protocol):
+    """What a power driver opens: a switch, nothing more. Whether the device lost its power is proven beside it."""
+
+    @property
+    def proofs(self) -> frozenset[Proof]:
+        """Return the proofs that the switch itself can give (a supply that measures: CURRENT_BELOW)."""
+
+    async def off(self) -> None:
+        """Switch off. Raises TransportError (gone, refused), DeviceTimeout."""
+
+    async def on(self) -> None:
+        """Switch on. Raises TransportError, DeviceTimeout."""
+
+    async def is_off(self, proof: Proof) -> bool:
+        """Look once whether a proof of ``proofs`` is there now. Raises TransportError, DeviceTimeout."""
+
+    async def close(self) -> None:
+        """Release the device, which stays as it is; never raises."""
+
+
+@runtime_checkable
+class Supply(PowerSwitch, Protocol):
+    """A switch that is a supply: it sets a voltage and measures a current."""
+
+    async def set_voltage(self, volts: float) -> None:
+        """Set the voltage, output on or off. Raises PowerError for one beyond its limit, TransportError."""
+
+    async def measure_current(self) -> float:
+        """Measure the current now, in amperes. Raises TransportError, DeviceTimeout, ProtocolError."""
+
+    async def ramp(self, start: float, end: float, seconds: float) -> None:
+        """Go from one voltage to another in small steps that take ``seconds`` together; the output is on."""
+
+    async def brown_out(self, volts: float, seconds: float) -> None:
+        """Lower the voltage for ``seconds``, then restore what it was, also when this is cancelled."""
+
+
+@runtime_checkable
+class CardPresence(Protocol):
+    """What a card link offers when it can see whether a card is there without disturbing it."""
+
+    async def present(self) -> bool:
+        """Tell whether a card is there now; a reader that is gone has none. Raises TransportError if unknowable."""
+
+
+# ------------------------------------------------------------------------------------------------------------ observing
+
+
+class Observer(Protocol):
+    """Something that listens beside the bench's own links (a sniffer, a debug UART, a meter), and tells the sink."""
+
+    async def start(self) -> None:
+        """Begin to listen. Raises TransportError, DeviceTimeout."""
+
+    async def stop(self) -> None:
+        """End, tell what is still buffered, release the device; never raises."""
+
+
+# ------------------------------------------------------------------------------------------------------------ discovery
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDevice:
+    """One thing that is plugged in, as a driver found it."""
+
+    kind: Literal["reader", "module", "port", "hub", "relay", "supply", "mux", "sniffer"]
+    name: str
+    """For people: model, reader name."""
+    table: Mapping[str, Any]
+    """The table of a rack file that opens it, ``driver`` included: ``{"driver": "pcsc", "reader": "usb:1-1.2"}``."""
+    usb: str | None = None
+    """Where it hangs: bus and ports, ``1-1.3``."""
+    serial: str | None = None
+    paths: tuple[str, ...] = ()
+    """Device nodes that it is reached by now."""
+    details: Mapping[str, str] = field(default_factory=dict)
+    """What it said of itself: ATR, manufacturer, model, revision, imei, ports, ..."""
+    trouble: str | None = None
+    """Why it cannot be used now (no right, held by whom), with what to do."""
+
+
+@runtime_checkable
+class DiscoveringDriver(Protocol):
+    """A driver that can look for its devices."""
+
+    async def discover(self) -> Sequence[FoundDevice]:
+        """Look around without disturbing anybody: nothing is reset, nothing in use is opened.
+
+        Raises ConfigError when a library or service is missing, saying how to get it.
+        """
 
 
 # --------------------------------------------------------------------------------------------------------------- driver
@@ -220,6 +356,8 @@ class DriverContext:
     """The slot's source of challenges and keys."""
     dialect: Any = None
     """The module's row of hw/modules, an ``esim_bench.data.Dialect``, where the slot has a module."""
+    modem: ModemLink | None = None
+    """Power drivers only: the slot's modem, where it has one."""
     identity: EuiccIdentity | None = None
     """Simulated slots only: the eUICC's EID, key and certificates."""
     preload: Sequence[PreloadedProfile] = ()
@@ -280,11 +418,23 @@ class ModemDriver(Protocol):
 class PowerDriver(Protocol):
     """A driver that switches power, from a slot's ``power = {...}`` table."""
 
-    def open_power(self, spec: Mapping[str, Any], context: DriverContext) -> PowerControl:
-        """Open the control (no I/O yet). Raises ConfigError for an unusable table."""
+    def open_power(self, spec: Mapping[str, Any], context: DriverContext) -> PowerSwitch:
+        """Open the switch (no I/O yet). Raises ConfigError for an unusable table.
+
+        ``spec`` holds the driver's own keys; ``proof``, ``proof_timeout_s``, ``off_s``, ``on_s`` and ``usb`` are the
+        rack's.
+        """
 
 
-Driver: TypeAlias = SlotDriver | CardDriver | ModemDriver | PowerDriver
+@runtime_checkable
+class ObserverDriver(Protocol):
+    """A driver that listens beside a slot, from an entry of its ``observe = [...]`` list."""
+
+    def open_observer(self, spec: Mapping[str, Any], context: DriverContext) -> Observer:
+        """Open the observer (no I/O yet). Raises ConfigError for an unusable table."""
+
+
+Driver: TypeAlias = SlotDriver | CardDriver | ModemDriver | PowerDriver | ObserverDriver | DiscoveringDriver
 
 
 def load_driver(name: str) -> Driver:

@@ -49,9 +49,9 @@ class ServedWorld(World):
     pin: KeyData | None = None
     sockets: dict[str, socket.socket]
 
-    def bearer(self, sink: EventSink, pin: KeyData | None = None) -> Bearer:
+    def bearer(self, sink: EventSink, pin: KeyData | None = None, *, keep: bool = False) -> Bearer:
         own = InProcessBearer({SMDP_ADDRESS: self.smdp.app}, sink)
-        https = HttpsBearer(sink, network=replace(self.rack.network, proxy="none", retries=0), pin=pin)
+        https = HttpsBearer(sink, network=replace(self.rack.network, proxy="none", retries=0), pin=pin, keep=keep)
         return RoutingBearer({SMDP_ADDRESS: own}, https)
 
     def make_eim(self, name: str, store: SqliteEimStore) -> Eim:

@@ -80,6 +80,9 @@ class BadWay:
             raise TransportError("the answer got lost")
         return answer
 
+    async def hang_up(self) -> None:
+        await self._bearer.hang_up()
+
 
 FAULTS = st.lists(st.sampled_from(("", "", "lose request", "lose answer", "twice")), max_size=6)
 
@@ -125,7 +128,7 @@ class Iot(RuleBasedStateMachine):
         self.world = world_of()
         self.faults: list[str] = []
         good = self.world.bearer
-        self.world.bearer = lambda sink, pin=None: BadWay(good(sink, pin), self.faults)  # type: ignore[method-assign]
+        self.world.bearer = lambda sink, pin=None, **_: BadWay(good(sink, pin), self.faults)  # type: ignore
         self.executed: list[tuple[int, bytes]] = []
         self.seen_counters = (0, 0)
         self.old: list[bytes] = []

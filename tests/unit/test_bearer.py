@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -180,6 +180,51 @@ def test_https_with_the_right_root(pki, roots):
     answer = post_to(pki, NO_CONTENT, HttpsBearer(sink, roots=roots))
     assert (answer.status, answer.headers["x-admin-protocol"], answer.body) == (204, "gsma/rsp/v2.1.0", b"")
     assert sink.events[0].status == "204"
+
+
+@pytest.mark.parametrize(("keep", "connections"), [(True, 2), (False, 3)])
+def test_connections_are_kept_through_a_procedure_until_the_device_hangs_up(pki, roots, keep, connections):
+    seen = []
+    empty = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nSet-Cookie: a=b\r\n\r\n"
+
+    async def client(reader, writer):
+        seen.append([])
+        with suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(4)
+                seen[-1].append(head)
+                writer.write(empty)
+                await writer.drain()
+        writer.close()
+
+    async def main():
+        bearer = HttpsBearer(ListSink(), roots=roots, keep=keep)
+        server = await asyncio.start_server(client, "127.0.0.1", 0, ssl=tls_context(pki))
+        async with server:
+            url = f"https://localhost:{server.sockets[0].getsockname()[1]}/x"
+            for hang_up in (False, True, False):
+                assert (await bearer.post(url, {}, b"body")).status == 200
+                if hang_up:
+                    await bearer.hang_up()
+            await bearer.hang_up()
+
+    clock.run_real(main())
+    assert len(seen) == connections
+    # A device keeps no cookies.
+    assert not any(b"Cookie" in head or b"cookie" in head for heads in seen for head in heads)
+
+
+def test_a_kept_connection_that_the_server_closed_meanwhile_is_made_anew(pki, roots):
+    async def main():
+        bearer = HttpsBearer(ListSink(), roots=roots, keep=True)
+        async with served(pki, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as port:
+            for _ in range(3):
+                assert (await bearer.post(f"https://localhost:{port}/x", {}, b"body")).status == 200
+                await asyncio.sleep(0.05)
+        await bearer.hang_up()
+
+    clock.run_real(main())
 
 
 def test_redirects_are_not_followed(pki, roots):

@@ -140,13 +140,16 @@ class Overheard:
         self.seen.append(es9_asn1.decode_request(body)[0])
         return await self.bearer.post(url, headers, body, timeout)
 
+    async def hang_up(self) -> None:
+        await self.bearer.hang_up()
+
 
 def test_a_download_in_the_asn1_binding() -> None:
     world = one_slot(network={"binding": "asn1"})
     built = factory_profile("operational-a")
     world.smdp.release(built.upp, built.metadata, "DER", confirmation_code="1234")
     way = Overheard(world.bearer(NullSink()))
-    world.bearer = lambda sink, pin=None: way  # type: ignore[method-assign]
+    world.bearer = lambda sink, pin=None, **_: way  # type: ignore[method-assign]
     code = ActivationCode(SMDP_ADDRESS, "DER")
 
     async def job() -> None:

@@ -16,9 +16,9 @@ MAX_INTEGER = 64
 """Bytes of a number. The longest are serial numbers, of 20; Python does not even write those of thousands of digits."""
 _SHORT = tuple(bytes((length,)) for length in range(0x80))
 MAX_DEPTH = 64
+"""Levels of constructed objects that ``check_nesting`` lets through; a profile package has about ten."""
 _REMEMBERED = 8192
 """Bytes of the longest object whose nesting is not looked at twice."""
-"""Levels of constructed objects that ``check_nesting`` lets through; a profile package has about ten."""
 
 
 class Tlv(NamedTuple):
@@ -166,7 +166,16 @@ def parse(data: bytes, where: str = "") -> Tlv:
 
 def parse_all(data: bytes, where: str = "") -> list[Tlv]:
     """Parse a concatenation of objects. Raises CodecError."""
-    return list(iterate(data, where))
+    found = []
+    offset, end = 0, len(data)
+    while offset < end:
+        tag, length, body = parse_header(data, offset, where)
+        after = body + length
+        if after > end:
+            parse_prefix(data, offset, where)  # it says what is wrong
+        found.append(Tlv(tag, bytes(data[body:after]), bytes(data[offset:after]), offset))
+        offset = after
+    return found
 
 
 def iterate(data: bytes, where: str = "") -> Iterator[Tlv]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import ssl
 from collections.abc import Mapping
@@ -25,6 +26,8 @@ from esim_bench.servers.asgi import AsgiApp, call
 DEFAULT_LATENCY = 0.08
 """Seconds of one request over an in-process bearer, there and back: a decent LTE link."""
 DEFAULT_TIMEOUT = 60.0
+IDLE: Final = 30.0
+"""Seconds that a kept connection may lie idle; a profile switch in the middle of a procedure takes less."""
 MAX_ANSWER = 8 * 1024 * 1024
 """Bytes of the longest answer that is taken."""
 BACK_OFF: Final = 0.5
@@ -35,6 +38,7 @@ BUSY: Final = (502, 503, 504)
 """HTTP statuses of a server that may be there in a moment."""
 
 
+_DROPPED: Final = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 _CLIENTS = itertools.count(1)
 """Numbers by which applications tell the bearers of this process apart, as servers tell connections."""
 
@@ -73,6 +77,10 @@ class InProcessBearer:
             raise record.failed(exc) from exc
         return record.answered(answer)
 
+    async def hang_up(self) -> None:
+        """Be another client to the applications from now on: a new connection."""
+        self._client = next(_CLIENTS)
+
 
 async def _pass(seconds: float) -> None:
     if not clock.leap(seconds):
@@ -84,8 +92,9 @@ class HttpsBearer:
 
     ``roots``: PEM file, or folder of PEM files, that the servers' certificates are checked by; None: the usual public
     ones. ``pin``: the one key or certificate that a server must have (trustedPublicKeyDataTls), in place of the roots.
-    Each request has a connection of its own, so that nothing is left open when the slot loses power. A request is
-    repeated only where that is safe: the connection was not established, or its function may be called twice.
+    ``keep``: keep connections open for the next request, until ``hang_up``: some servers tie the state of a procedure
+    to its connection. A request is repeated only where that is safe: the connection was not established, was one that
+    the server dropped while it was kept, or the function may be called twice.
     """
 
     def __init__(
@@ -96,8 +105,14 @@ class HttpsBearer:
         timeout: float = DEFAULT_TIMEOUT,
         network: Network = DEFAULT_NETWORK,
         pin: KeyData | None = None,
+        keep: bool = False,
     ) -> None:
         self._sink = sink
+        self._keep = keep
+        self._kept: dict[str | None, httpx.AsyncClient] = {}
+        """Clients with open connections, by their proxy."""
+        self._used: set[str | None] = set()
+        """Of these, those whose connections have served a request before."""
         self._roots = roots
         self._timeout = timeout
         self._network = network
@@ -136,7 +151,11 @@ class HttpsBearer:
                 raise record.failed(_too_late(request, exc, self._network.connect_timeout)) from exc
             except httpx.HTTPError as exc:
                 error = no_way(request.where, exc, self._roots, pinned=self._pin is not None)
-                if last or not _safe_to_repeat(exc, request):
+                stale = isinstance(exc, _DROPPED) and request.proxy in self._used
+                if stale:
+                    # Most likely the server had closed it while it lay idle: once more, on a new one.
+                    await self.hang_up()
+                if last or not (stale or _safe_to_repeat(exc, request)):
                     raise record.failed(error) from exc
                 record.failed(error)
                 continue
@@ -151,19 +170,37 @@ class HttpsBearer:
         raise RigError("a request without an end", where=parts.netloc)
 
     async def _send(self, request: _Request, tls: ssl.SSLContext) -> HttpResponse:
-        times = httpx.Timeout(request.seconds, connect=min(request.seconds, self._network.connect_timeout))
+        if not self._keep:
+            async with self._client(request, tls) as client:
+                return await self._answer(client, request)
+        if request.proxy not in self._kept:
+            self._kept[request.proxy] = self._client(request, tls)
+        answer = await self._answer(self._kept[request.proxy], request)
+        self._used.add(request.proxy)
+        return answer
+
+    def _client(self, request: _Request, tls: ssl.SSLContext) -> httpx.AsyncClient:
         try:
-            client = httpx.AsyncClient(
-                verify=tls, follow_redirects=False, trust_env=False, timeout=times, proxy=request.proxy
+            return httpx.AsyncClient(
+                verify=tls,
+                follow_redirects=False,
+                trust_env=False,
+                proxy=request.proxy,
+                limits=httpx.Limits(keepalive_expiry=IDLE),
             )
         except (ImportError, ValueError) as exc:
             raise ConfigError(
                 "a proxy of this kind cannot be used", expected="http://HOST:PORT", found=shown_url(request.proxy or "")
             ) from exc
-        async with (
-            client,
-            client.stream("POST", request.url, headers=dict(request.headers), content=request.body) as response,
-        ):
+
+    async def _answer(self, client: httpx.AsyncClient, request: _Request) -> HttpResponse:
+        times = httpx.Timeout(request.seconds, connect=min(request.seconds, self._network.connect_timeout))
+        headers = dict(request.headers)
+        # A device has no use for cookies: what a server sets on one connection is not sent on another.
+        client.cookies.clear()
+        async with client.stream(
+            "POST", request.url, headers=headers, content=request.body, timeout=times
+        ) as response:  # fmt: skip
             answer = bytearray()
             async for chunk in response.aiter_bytes():
                 answer += chunk
@@ -171,6 +208,14 @@ class HttpsBearer:
                     raise TransportError("answer too long", expected=f"at most {MAX_ANSWER} bytes", where=request.where)
             names = {name.lower(): value for name, value in response.headers.items()}
             return HttpResponse(response.status_code, names, bytes(answer))
+
+    async def hang_up(self) -> None:
+        """Close what connections are kept, as when the device loses its network; never raises."""
+        kept, self._kept = list(self._kept.values()), {}
+        self._used.clear()
+        for client in kept:
+            with contextlib.suppress(OSError, httpx.HTTPError):
+                await client.aclose()
 
     def _tls(self) -> ssl.SSLContext:
         if self._context is None:
@@ -225,6 +270,11 @@ class RoutingBearer:
         except ValueError:
             chosen = None
         return await (chosen or self._default).post(url, headers, body, timeout)
+
+    async def hang_up(self) -> None:
+        """Close what connections are kept; never raises."""
+        for bearer in (*self._routes.values(), self._default):
+            await bearer.hang_up()
 
 
 class _Record:

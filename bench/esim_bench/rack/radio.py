@@ -60,3 +60,7 @@ class RadioBearer:
             who = f"profile {self._radio.attached}" if self._radio.attached else "no enabled profile"
             raise TransportError("no network", expected="connectivity of the enabled profile", found=who)
         return await self._bearer.post(url, headers, body, timeout)
+
+    async def hang_up(self) -> None:
+        """Close what connections are kept; never raises."""
+        await self._bearer.hang_up()

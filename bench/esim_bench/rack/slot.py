@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from esim_bench import clock, data
 from esim_bench.agents.download import DownloadResult, OnProgress
@@ -19,7 +20,7 @@ from esim_bench.codec.es10_iot import get_eim_configuration_data
 from esim_bench.codec.iot_info import IotEuiccInfo2
 from esim_bench.codec.metadata import Metadata
 from esim_bench.codec.sgp32 import Version
-from esim_bench.errors import AgentError, CardStatusError, ConfigError, RspError
+from esim_bench.errors import AgentError, CardStatusError, ConfigError, PowerError, RspError
 from esim_bench.events import EventSink, MarkEvent
 from esim_bench.ports import (
     Bearer,
@@ -30,13 +31,15 @@ from esim_bench.ports import (
     ModemDriver,
     ModemLink,
     PowerControl,
-    PowerDriver,
     SlotDriver,
     SlotHardware,
     load_driver,
 )
-from esim_bench.rack import installed
+from esim_bench.rack import installed, safe_state
+from esim_bench.rack.locks import DeviceLocks
 from esim_bench.rack.model import DriverTable, IpaTable, SlotSpec
+from esim_bench.rack.power import OFF_SECONDS, ProvenPower, say_goodbye
+from esim_bench.rack.power_plan import open_power
 from esim_bench.rack.radio import Radio, RadioBearer
 from esim_bench.rack.state import SimState
 from esim_bench.rack.trust import Trust
@@ -48,8 +51,6 @@ DOWNLOAD_FEATURES = (
 )
 _REGISTERED = ("1", "5")
 """Registered at home, registered roaming (TS 27.007 10.1.22)."""
-OFF_SECONDS = 2.0
-"""How long a power cycle leaves a slot dark, unless its rack file says otherwise."""
 TAC = bytes.fromhex("35290611")
 
 
@@ -86,9 +87,20 @@ class Slot:
         capability = terminal_capability(lpa=not spec.iot or spec.sim is None or "sgp22" in spec.sim.rsp, ipa=spec.iot)
         self.card = Card(hardware.card, sink=sink, protect=self.protected, capability=capability)
         self.radio = Radio(self.card.read_iccid)
+        self._bearers: list[Bearer] = []
         self.bearer = self._bearer()
         self.lpa = Lpa(self.card, self.bearer, device=self._device_info(), binding=world.rack.network.binding)
         self.powered = False
+        self.dark = False
+        """It was cut and has no power yet: whoever closes the slot gives it back."""
+        self.stays_dark = False
+        """The operator wants it without power: nobody gives it back."""
+        self._dark_record: Path | None = None
+        self.timed_out = False
+        """Something did not answer in time: before the slot is closed somebody looks whether the device is stuck."""
+        self.locks: DeviceLocks | None = None
+        """Of its devices, given back by ``close``."""
+        self.run: str | None = None
         self.flash: StateStore = MemoryState()
         """The memory of the device beside its eUICC: what its IPA must not forget."""
         self._ipa: Ipa | None = None
@@ -96,8 +108,15 @@ class Slot:
         """Of the IPA, where they are others than the rack file's."""
 
     def _bearer(self, pin: KeyData | None = None) -> Bearer:
-        bearer = self.world.bearer(self.sink, pin)
-        return RadioBearer(bearer, self.radio) if self.spec.iot else bearer
+        bearer = self.world.bearer(self.sink, pin, keep=True)
+        if self.spec.iot:
+            bearer = RadioBearer(bearer, self.radio)
+        self._bearers.append(bearer)
+        return bearer
+
+    async def _hang_up(self) -> None:
+        for bearer in self._bearers:
+            await bearer.hang_up()
 
     @property
     def name(self) -> str:
@@ -185,8 +204,7 @@ class Slot:
     async def start(self) -> None:
         """Power the slot, wait for its boot, start the card."""
         if not self.powered:
-            await self.hardware.power.on()
-            self.powered = True
+            await self.restore_power()
         if self.modem is not None:
             await self.modem.wait_ready()
         await self.card.start()
@@ -196,26 +214,71 @@ class Slot:
         if self.spec.iot:
             await self.radio.attach()
 
+    async def restore_power(self) -> None:
+        """Give the power back; the device boots after this returns. Raises PowerError."""
+        await self.hardware.power.on()
+        self.powered = True
+        self.dark = False
+        self._forget_dark()
+
+    def _forget_dark(self) -> None:
+        if self._dark_record is not None:
+            self._dark_record.unlink(missing_ok=True)
+            self._dark_record = None
+
+    def leave_dark(self) -> None:
+        """Have the slot stay without power when it is closed, because the operator said so."""
+        self.stays_dark, self.dark = True, False
+        self._forget_dark()
+
     async def cut(self) -> None:
         """Cut the power, cold."""
+        if self.spec.power is not None:
+            self._dark_record = safe_state.record(self.world.rack, self.spec, self.run)
+            self.dark = True
         self.powered = False
         self.radio.detach()
         self._ipa = None
-        await self.hardware.power.off()
+        try:
+            await self.hardware.power.off()
+        finally:
+            await self._hang_up()
 
-    async def power_cycle(self, off_seconds: float = OFF_SECONDS) -> None:
-        """Cut the power, stay dark for a while, start again."""
+    async def power_down(self) -> None:
+        """Take the power in order: a module that has a command for it powers down first; then as ``cut``.
+
+        Raises PowerError also when the module does not say that it is down: its supply then stays.
+        """
+        dialect = data.module(self.spec.module) if self.spec.module is not None else None
+        if self.modem is not None and dialect is not None and not self.spec.simulated:
+            power = self.hardware.power
+            awake_since = power.on_since if isinstance(power, ProvenPower) else None
+            await say_goodbye(self.modem, dialect, self.sink, awake_since)
         await self.cut()
+
+    async def power_cycle(self, off_seconds: float = OFF_SECONDS, *, orderly: bool = False) -> None:
+        """Cut the power, stay dark for a while, start again. Never shorter than the rack file's ``off_s``.
+
+        A cut is deliberately cold unless ``orderly``.
+        """
+        await (self.power_down() if orderly else self.cut())
         await asyncio.sleep(off_seconds)
         await self.start()
 
+    @property
+    def power_trouble(self) -> PowerError | None:
+        """Return the first cut (or power-on) that failed or was not proven: nothing after it tells of the device."""
+        power = self.hardware.power
+        return power.trouble if isinstance(power, ProvenPower) else None
+
     async def recover(self) -> None:
         """Bring card and terminal to a fresh start after a profile switch: reset of the card or of the modem."""
+        await self._hang_up()
         if self.link.capabilities.resets_card:
             await self.card.reset()
             await self._attach()
         else:
-            await self.power_cycle()
+            await self.power_cycle(orderly=True)
 
     def sim_state(self) -> SimState:
         """Return a simulated slot at rest: its card, and what its device keeps. Raises ConfigError for a real one."""
@@ -225,10 +288,18 @@ class Slot:
         return SimState(self.world.seed, self.hardware.snapshot(), flash)
 
     async def close(self) -> None:
-        """Release the hardware."""
+        """Release the hardware. A real slot is left in its safe state first, in bounded time.
+
+        Raises RigError when that did not come about.
+        """
+        if not self.spec.simulated:
+            await safe_state.leave(self)
+            return
+        await self._hang_up()
         await self.link.close()
         if self.modem is not None:
             await self.modem.close()
+        await self.hardware.power.close()
 
     # ---------------------------------------------------------------------------------------------------- profiles
 
@@ -350,7 +421,13 @@ def open_slot(
     ``state``: simulated slots go on from this snapshot. ``allow_destructive``: lifts the protection. Raises
     ConfigError: unknown driver, unusable table.
     """
-    context = DriverContext(
+    context = context_of(spec, world, sink, state)
+    return Slot(spec, world, sink, _open_hardware(spec, context), allow_destructive=allow_destructive)
+
+
+def context_of(spec: SlotSpec, world: World, sink: EventSink, state: bytes | None = None) -> DriverContext:
+    """Return what the drivers of a slot are handed."""
+    return DriverContext(
         slot=spec.name,
         form_factor=spec.form_factor,
         sink=sink,
@@ -361,7 +438,6 @@ def open_slot(
         preload=world.preload(spec) if spec.sim and state is None else (),
         state=state,
     )
-    return Slot(spec, world, sink, _open_hardware(spec, context), allow_destructive=allow_destructive)
 
 
 def _open_hardware(spec: SlotSpec, context: DriverContext) -> SlotHardware:
@@ -386,10 +462,7 @@ def _open_hardware(spec: SlotSpec, context: DriverContext) -> SlotHardware:
         raise ConfigError("no way to the card", where=spec.name, expected="a card, modem or sim table")
     power: PowerControl = NoPower()
     if spec.power is not None:
-        driver = load_driver(spec.power.driver)
-        if not isinstance(driver, PowerDriver):
-            raise _wrong_kind(spec.power, "power")
-        power = driver.open_power(spec.power.settings(), context)
+        power = open_power(spec, spec.power, replace(context, modem=modem), card, modem)
     return SlotHardware(card=card, power=power, modem=modem)
 
 
@@ -406,3 +479,6 @@ class NoPower:
     async def off(self) -> None:
         """Refuse. Raises ConfigError."""
         raise ConfigError("this slot's power cannot be switched", expected="a power table in the rack file")
+
+    async def close(self) -> None:
+        """Do nothing."""

@@ -130,14 +130,15 @@ class World:
         """Tell whether an address (``host[:port]``) is that of the SM-DP+ of this process."""
         return is_own(address)
 
-    def bearer(self, sink: EventSink, pin: KeyData | None = None) -> Bearer:
+    def bearer(self, sink: EventSink, pin: KeyData | None = None, *, keep: bool = False) -> Bearer:
         """Return a slot's way to the servers: to our own in this process, to others over HTTPS.
 
         ``pin``: the key or certificate by which the server is known (trustedPublicKeyDataTls); None: the roots decide.
+        ``keep``: connections are kept until ``hang_up``.
         """
         hosts = {SMDP_ADDRESS: self.smdp.app, **{name: self._eim_app(name) for name in EIM_ADDRESSES}}
         own = InProcessBearer(hosts, sink)
-        https = HttpsBearer(sink, roots=self.tls_roots, network=self.rack.network, pin=pin)
+        https = HttpsBearer(sink, roots=self.tls_roots, network=self.rack.network, pin=pin, keep=keep)
         return RoutingBearer(dict.fromkeys(hosts, own), https)
 
     # --------------------------------------------------------------------------------------------------------- eIMs

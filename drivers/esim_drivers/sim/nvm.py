@@ -7,6 +7,7 @@ without commit is rolled back at the next start, and what was committed is there
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -86,8 +87,8 @@ class Nvm:
 
     def __init__(self) -> None:
         self._committed: dict[str, bytes] = {}
-        self._found: dict[str, list[str]] = {}
-        """Committed keys by the beginnings that were asked for, until a key comes or goes."""
+        self._sorted: list[str] = []
+        """Committed keys in order."""
         self._used = 0
         self._pending = _Pending()
         self._depth = 0
@@ -113,12 +114,14 @@ class Nvm:
 
     def keys(self, prefix: str = "") -> list[str]:
         """Return the keys that start with a prefix, sorted."""
-        committed = self._found.get(prefix)
-        if committed is None:
-            committed = self._found[prefix] = sorted(key for key in self._committed if key.startswith(prefix))
+        keys = self._sorted
+        first = last = bisect_left(keys, prefix)
+        while last < len(keys) and keys[last].startswith(prefix):
+            last += 1
+        committed = keys[first:last]
         changed = [(key, value) for key, value in self._pending.items() if key.startswith(prefix)]
         if not changed:
-            return committed.copy()
+            return committed
         found = set(committed)
         for key, value in changed:
             if value is None:
@@ -216,7 +219,11 @@ class Nvm:
         for key, value in pending.items():
             old = self._committed.get(key)
             if (old is None) != (value is None):
-                self._found.clear()
+                place = bisect_left(self._sorted, key)
+                if old is None:
+                    self._sorted.insert(place, key)
+                else:
+                    del self._sorted[place]
             if old is not None:
                 self._used -= len(key) + len(old)
             if value is not None:
@@ -250,12 +257,13 @@ class Nvm:
 
     def snapshot(self) -> bytes:
         """Return all that is committed as bytes for ``restore``; the same contents give the same bytes."""
-        return json.dumps({key: value.hex() for key, value in sorted(self._committed.items())}).encode()
+        return json.dumps({key: self._committed[key].hex() for key in self._sorted}).encode()
 
     @classmethod
     def restore(cls, data: bytes) -> Nvm:
         """Make an NVM from a snapshot."""
         nvm = cls()
         nvm._committed = {key: bytes.fromhex(value) for key, value in json.loads(data).items()}
+        nvm._sorted = sorted(nvm._committed)
         nvm._used = sum(len(key) + len(value) for key, value in nvm._committed.items())
         return nvm

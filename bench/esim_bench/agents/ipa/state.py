@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Protocol, TypeVar
 
 from esim_bench.codec.eim_configuration import EimConfigurationData
@@ -133,6 +133,9 @@ class Journal:
     """The Emergency Profile was asked for; whether it is enabled, the eUICC knows."""
 
 
+_NAMES: Final = {kind: tuple(one.name for one in fields(kind)) for kind in (Package, Download, Report, Act, Journal)}
+
+
 class Keeper:
     """The journal of one eUICC in its store; ``open`` says which."""
 
@@ -160,7 +163,7 @@ class Keeper:
         if journal == Journal():
             self._store.delete(self._key)
         else:
-            self._store.put(self._key, json.dumps(asdict(journal), separators=(",", ":")).encode())
+            self._store.put(self._key, json.dumps(_document(journal), separators=(",", ":")).encode())
         self.now = journal
 
     def report(self, report: Report, **changes: Any) -> None:
@@ -196,6 +199,23 @@ def eim_of(text: str) -> EimConfigurationData:
     return EimConfigurationData.parse(bytes.fromhex(text))
 
 
+def _document(journal: Journal) -> dict[str, Any]:
+    """Return a journal as JSON values; by hand, because each step of each poll is written down."""
+    document: dict[str, Any] = {name: getattr(journal, name) for name in _names(Journal)}
+    for name in ("package", "download", "act"):
+        document[name] = _values(document[name])
+    document["reports"] = [_values(report) for report in journal.reports]
+    return document
+
+
+def _values(record: Any) -> dict[str, Any] | None:
+    return None if record is None else {name: getattr(record, name) for name in _names(type(record))}
+
+
+def _names(kind: Any) -> tuple[str, ...]:
+    return _NAMES[kind]
+
+
 def _parse(raw: bytes | None) -> Journal:
     """Read a journal. What is no journal (another program's, a broken flash) is none: the eUICC's truth remains."""
     if raw is None:
@@ -222,5 +242,5 @@ def _parse(raw: bytes | None) -> Journal:
 def _record(kind: type[T], document: Mapping[str, Any] | None) -> T | None:
     if document is None:
         return None
-    known = {one.name for one in fields(kind)}  # type: ignore[arg-type]
+    known = _names(kind)
     return kind(**{name: value for name, value in document.items() if name in known})
