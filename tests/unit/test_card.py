@@ -125,10 +125,29 @@ def test_a_channel_that_is_gone_is_opened_again_once() -> None:
     assert es10_of(script, es10.get_euicc_challenge()) == b"\0"
 
 
+def not_found(aid: str) -> list[tuple[str, str]]:
+    return [OPEN[0], (f"01A4040010{aid}00", "6A82"), ("00708001", "9000")]
+
+
+OTHERS = [aid.hex().upper() for aid in es10.OTHER_ISD_R_AIDS]
+
+
 def test_no_isd_r_says_that_this_is_no_euicc() -> None:
-    script = [OPEN[0], (f"01A4040010{AID}00", "6A82"), ("00708001", "9000")]
+    script = [step for aid in (AID, *OTHERS) for step in not_found(aid)]
     with pytest.raises(CardStatusError, match="not an eUICC"):
         es10_of(script, es10.get_eid())
+
+
+def test_an_isd_r_under_an_aid_of_its_own_is_found() -> None:
+    eid = "BF3E125A1089" + "00" * 15
+    script = [
+        *not_found(AID),
+        *not_found(OTHERS[0]),
+        OPEN[0],
+        (f"01A4040010{OTHERS[1]}00", "9000"),
+        ("81E2910006BF3E035C015A00", eid + "9000"),
+    ]
+    assert es10_of(script, es10.get_eid()) == bytes.fromhex(eid)
 
 
 def test_a_proactive_command_is_fetched_and_a_refresh_is_reported() -> None:

@@ -14,7 +14,7 @@ from esim_bench.card.files import Files
 from esim_bench.card.guard import Guard
 from esim_bench.card.proactive import REFRESH, REFRESH_MODES, ProactiveCommand
 from esim_bench.codec.apdu import Command, channel_of, sw_text, with_channel
-from esim_bench.codec.es10 import ISD_R_AID
+from esim_bench.codec.es10 import ISD_R_AID, OTHER_ISD_R_AIDS
 from esim_bench.errors import CardStatusError, CodecError, ProtocolError
 from esim_bench.events import EventSink, MarkEvent
 from esim_bench.ports import CardLink, Exchange
@@ -58,8 +58,12 @@ class Card:
         protect: bool = False,
         own_profiles: Sequence[bytes] = (),
         capability: bytes = TERMINAL_CAPABILITY,
+        isd_r: bytes = ISD_R_AID,
     ) -> None:
-        """``capability``: the TERMINAL CAPABILITY command of the device, where no other terminal gives one."""
+        """``capability``: the TERMINAL CAPABILITY command of the device, where no other terminal gives one.
+
+        ``isd_r``: AID of the ISD-R, where a make is known not to keep to the standard's.
+        """
         self.link = link
         self._capability = capability
         self.guard = Guard(protect, own_profiles)
@@ -68,6 +72,7 @@ class Card:
         self.pending_refresh: int | None = None
         """Mode of a REFRESH that the card asked for since the last start; None where there was none."""
         self._sink = sink
+        self._isd_r_aid = isd_r
         self._isd_r: tuple[int, int] | None = None
         """(session, channel) of the ISD-R while it is open."""
 
@@ -209,9 +214,35 @@ class Card:
             )
         return response.data
 
+    async def _open_isd_r(self) -> tuple[int, int]:
+        """Open the ISD-R; where the standard's AID is not found, one that single makes have instead."""
+        try:
+            return await self.open_application(self._isd_r_aid)
+        except CardStatusError as exc:
+            # A modem tries each application for seconds, and may refuse those that it does not know.
+            if exc.sw != 0x6A82 or self.link.capabilities.sessions:
+                raise
+            for aid in (ISD_R_AID, *OTHER_ISD_R_AIDS):
+                if aid == self._isd_r_aid:
+                    continue
+                try:
+                    opened = await self.open_application(aid)
+                except CardStatusError as other:
+                    if other.sw != 0x6A82:
+                        raise
+                    continue
+                self.mark(f"the ISD-R has an AID of its own: {aid.hex().upper()}")
+                self._isd_r_aid = aid
+                return opened
+            raise
+
+    def mark(self, text: str) -> None:
+        """Put a mark into the trace."""
+        self._sink.emit(MarkEvent(clock.wall_ns(), text))
+
     async def _store_data(self, request: bytes) -> Response:
         if self._isd_r is None:
-            self._isd_r = await self.open_application(ISD_R_AID)
+            self._isd_r = await self._open_isd_r()
         session, channel = self._isd_r
         size = min(self.link.capabilities.max_data, 255)
         blocks = [request[start : start + size] for start in range(0, len(request), size)] or [b""]

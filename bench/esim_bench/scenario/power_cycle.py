@@ -2,7 +2,7 @@
 
 In idle nothing may change. In mid-download the profile must not be there afterwards, and the download must succeed when
 it is done again. Right after an enable the card must come back with the old or the new profile enabled, never with both
-or a mixture, and the switch must be able to finish.
+or a mixture, the switch must be able to finish, and a cut after that must not take it back.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Literal
 from pydantic import Field
 
 from esim_bench.agents.lpa import Progress
+from esim_bench.agents.switch import order_enable
 from esim_bench.codec import es10
-from esim_bench.errors import BenchError, TransportError
+from esim_bench.errors import BenchError, PowerError, TransportError
 from esim_bench.rack.slot import DeviceState
 from esim_bench.rack.source import ProfileSource
 from esim_bench.scenario import common
@@ -82,6 +83,8 @@ async def _mid_download(bench: Bench, params: Params) -> None:
                 accept_rules=params.accept_rules,
                 progress=cut,
             )
+        except PowerError:
+            raise
         except TransportError as exc:
             step.detail = f"cut after segment {cut_at}: {exc.what}"
         except BenchError:
@@ -108,7 +111,7 @@ async def _after_enable(bench: Bench, params: Params) -> None:
     async with bench.step("cut right after enable") as step:
         await common.leave(bench, iccid)
         before = await slot.state()
-        await slot.lpa.enable(iccid, refresh=True)
+        await order_enable(slot.lpa, iccid, refresh=True)
         bench.mark("cut point: right after enable")
         await slot.power_cycle(params.off_s)
         after = await slot.state()
@@ -122,6 +125,13 @@ async def _after_enable(bench: Bench, params: Params) -> None:
         step.detail = f"{'new' if now == [text] else 'old'} profile enabled, EF.ICCID {after.iccid}"
     await common.enable(bench, iccid, "finish the switch")
     await common.verify(bench, iccid, order.imsi)
+    async with bench.step("cut after the switch") as step:
+        # Some devices come up with another profile than the one that was switched to.
+        before = await slot.state()
+        bench.mark("cut point: after the switch")
+        await slot.power_cycle(params.off_s)
+        compare(before, await slot.state())
+        step.detail = f"EF.ICCID {before.iccid}: unchanged"
 
 
 def compare(before: DeviceState, after: DeviceState, *, notifications: bool = True) -> None:

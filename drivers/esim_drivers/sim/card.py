@@ -44,3 +44,9 @@ class SimCard(UiccCard):
         self.uicc.identity.randomness = randomness.fork("suci")
         self.isdr = Isdr(self, identity, personality, randomness, form_factor, standards)
         self.add_applications([self.isdr, Ecasd(identity)])
+
+    def power_on(self) -> bytes:
+        """Reset it cold; return the ATR."""
+        atr = super().power_on()
+        self.isdr.odd.power_up()
+        return atr

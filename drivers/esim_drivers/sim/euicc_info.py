@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from esim_bench.codec.es10 import ISD_R_AID, Tag
+from esim_bench.codec.es10 import Tag
 from esim_bench.codec.iot_info import IotEuiccInfo2, IotSpecificInfo, IsdrConfiguration
 from esim_bench.codec.tlv import encode
 from esim_drivers.sim import der
@@ -23,7 +23,7 @@ def isdr_fci(euicc: Euicc) -> bytes:
     lpae = euicc.personality.lpae_support
     return encode(
         0x6F,
-        encode(0x84, ISD_R_AID),
+        encode(0x84, euicc.personality.isd_r_aid),
         encode(0xA5, bytes.fromhex("9F6501FF")),
         encode(
             0xE0,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from esim_bench.codec.apdu import Command
-from esim_bench.codec.es10 import ISD_R_AID, Tag
+from esim_bench.codec.es10 import Tag
 from esim_bench.codec.es10_iot import IotTag
 from esim_bench.codec.tlv import Tlv, encode, parse, parse_header
 from esim_bench.crypto.identity import EuiccIdentity
@@ -23,6 +23,7 @@ from esim_drivers.sim.iot.functions import IotFunctions
 from esim_drivers.sim.iot.standards import CONSUMER_ONLY, Standards
 from esim_drivers.sim.notifications import RESULT_ROOM, Notifications
 from esim_drivers.sim.nvm import MemoryFailure
+from esim_drivers.sim.odd import OddFunctions
 from esim_drivers.sim.personality import LPAE_SUPPORT, Personality
 from esim_drivers.sim.policy import get_rat
 from esim_drivers.sim.profile_manager import DEFAULT_ADDRESS_KEY, UNDEFINED, ProfileManager
@@ -118,6 +119,9 @@ class Isdr:
         """The IoT side, where there is one."""
         if standards.iot is not None:
             self.iot = IotFunctions(self._euicc, self.notifications, manager, session)
+        self.odd = OddFunctions(self._euicc, manager)
+        for table in (reading, writing):
+            self.odd.wrap(table)
         self._reading, self._writing = self._tables(reading, writing)
 
     def _tables(self, *own: dict[int, _Function]) -> tuple[dict[int, _Function], dict[int, _Function]]:
@@ -142,7 +146,7 @@ class Isdr:
     @property
     def aid(self) -> bytes:
         """Return the ISD-R's AID."""
-        return ISD_R_AID
+        return self._euicc.personality.isd_r_aid
 
     def select(self, channel: int) -> Reply:
         """Answer with the FCI."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from esim_bench.codec.es10 import ISD_R_AID
 from esim_bench.errors import ConfigError
 
 UICC_CAPABILITIES = (
@@ -144,6 +145,26 @@ class AuthorisationRule:
     consent_required: bool = True
 
 
+EVERY_ORDER = (("iccid", True), ("iccid", False), ("aid", True), ("aid", False))
+"""How a switch can be ordered: by ICCID or ISD-P AID, with refreshFlag or without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Odd:
+    """Manners that are not the standard's."""
+
+    switch_orders: tuple[tuple[str, bool], ...] = EVERY_ORDER
+    """Orders of EnableProfile and DisableProfile that work; others end in undefinedError."""
+    false_cat_busy: bool = False
+    """Whether a switch that took place is answered by catBusy."""
+    list_refused: int = 0
+    """Status word of ListNotification from a switch until the next reset; 0: it works."""
+    ignores_memory_reset: bool = False
+    """Whether eUICCMemoryReset says ok and does nothing."""
+    reverts_at_power_up: bool = False
+    """Whether a loss of power takes the last switch back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Personality:
     """One make of eUICC. Times in seconds, sizes in bytes, versions as their bytes on the wire."""
@@ -240,6 +261,9 @@ class Personality:
     """Whether ES10 answers 6985 from a switch until the next reset."""
     empty_list_is_error: bool = False
     """Whether RetrieveNotificationsList without a hit ends in noResultAvailable 1, as in early versions of SGP.22."""
+    isd_r_aid: bytes = ISD_R_AID
+    """Some makes have their ISD-R under an AID of their own."""
+    odd: Odd = Odd()
 
     # ------------------------------------------------------------------------------------------------- speed
     reset_seconds: float = 0.040
@@ -376,6 +400,36 @@ PERSONALITIES: Mapping[str, Personality] = {
             name="ipae",
             summary="has an IPA of its own: ES10b is refused to devices that name none in TERMINAL CAPABILITY",
             ipae_supported=True,
+        ),
+        replace(
+            STANDARD,
+            name="no-flag",
+            summary="switches profiles only without refreshFlag, and refuses ListNotification until the next reset",
+            odd=Odd(switch_orders=(("iccid", False), ("aid", False)), list_refused=0x6E00),
+        ),
+        replace(
+            STANDARD,
+            name="aid-only",
+            summary="switches profiles only by ISD-P AID with refreshFlag",
+            odd=Odd(switch_orders=(("aid", True),)),
+        ),
+        replace(
+            STANDARD,
+            name="false-busy",
+            summary="answers catBusy although it switched; eUICCMemoryReset says ok and does nothing",
+            odd=Odd(false_cat_busy=True, ignores_memory_reset=True),
+        ),
+        replace(
+            STANDARD,
+            name="reverting",
+            summary="takes the last switch back when its power goes",
+            odd=Odd(reverts_at_power_up=True),
+        ),
+        replace(
+            STANDARD,
+            name="own-isd-r",
+            summary="has its ISD-R under an AID of its own",
+            isd_r_aid=bytes.fromhex("A0000005591010FFFFFFFF8900000177"),
         ),
         replace(STANDARD, name="small", summary="runs out of memory: 48 KiB, T=0", protocol=0, nvm_size=48 * 1024),
     )

@@ -101,6 +101,15 @@ class ProfileManager:
         """Tell whether a switch waits for the reset that makes it seen."""
         return self._shown != self._euicc.nvm.get(ENABLED_KEY)
 
+    @property
+    def enabled_aid(self) -> bytes | None:
+        """Return the ISD-P AID of the enabled profile."""
+        return self._euicc.nvm.get(ENABLED_KEY)
+
+    def find(self, aid: bytes) -> IsdP | None:
+        """Return the profile of an ISD-P AID."""
+        return self._registry.find(aid=aid)
+
     # ------------------------------------------------------------------------------------------------ reading
 
     def get_eid(self, request: Tlv) -> bytes:
