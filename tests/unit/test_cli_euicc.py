@@ -230,3 +230,12 @@ def test_policy_rules_are_agreed_to_at_the_terminal(
     assert "were not agreed to" in euicc(*download, "--ask", fails=1)
     answers("yes\nyes\n")
     assert len(euicc(*download, "--ask")["installed"]) == 1
+
+
+def test_profiles_of_an_iot_euicc_tell_their_roles(capsys: pytest.CaptureFixture[str]) -> None:
+    for profile in ("fallback-global", "emergency"):
+        assert invoke(["euicc", "download", "A1", "--profile", profile, "--rack", "sim-iot-3"]) == 0
+    capsys.readouterr()
+    assert invoke(["euicc", "profiles", "A1", "--rack", "sim-iot-3", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["role"] for row in rows] == [None, "may be fallback", "emergency"]

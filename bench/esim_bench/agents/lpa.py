@@ -13,8 +13,9 @@ from esim_bench.agents import download as downloading
 from esim_bench.agents.download import DownloadResult, Examine, OnProgress, Progress
 from esim_bench.agents.user import NOBODY, User
 from esim_bench.card import Card
-from esim_bench.codec import es10
+from esim_bench.codec import es10, tlv
 from esim_bench.codec.activation_code import ActivationCode
+from esim_bench.codec.iot_info import IotProfileInfo, iot_profile_infos
 from esim_bench.codec.schema import RSP
 from esim_bench.errors import AgentError, CardStatusError, CodecError, DeviceError, ProtocolError
 from esim_bench.es9_client import Binding, Es9Client
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 PROFILE_TAGS = bytes.fromhex("5A4F9F70909192959399B6B7")
 """What is asked of each profile: no icon, which may be a kilobyte."""
+IOT_PROFILE_TAGS = bytes.fromhex("9F7B9F269F67")
 
 
 class Lpa:
@@ -59,6 +61,11 @@ class Lpa:
     async def profiles(self) -> list[es10.ProfileInfo]:
         """Return the installed profiles in the eUICC's order (ES10c.GetProfilesInfo)."""
         return _read(es10.profile_infos, await self.card.es10(es10.get_profiles_info(tags=PROFILE_TAGS)))
+
+    async def iot_profiles(self) -> list[IotProfileInfo]:
+        """Return the installed profiles with what SGP.32 tells of them: fallback, Emergency Profile."""
+        response = await self.card.es10(es10.get_profiles_info(tags=PROFILE_TAGS + IOT_PROFILE_TAGS))
+        return _read(lambda raw: iot_profile_infos(tlv.parse(raw, "GetProfilesInfo").get(0xA0).value), response)
 
     async def authorisation_table(self) -> list[es10.AuthorisationRule]:
         """Return the Rules Authorisation Table (ES10b.GetRAT)."""

@@ -22,6 +22,7 @@ from esim_bench.cli.common import (
 
 if TYPE_CHECKING:
     from esim_bench.codec.es10 import ProfileInfo
+    from esim_bench.codec.iot_info import IotProfileMembers
     from esim_bench.rack.slot import Slot
     from esim_bench.rack.trust import Trust
 
@@ -95,19 +96,28 @@ def profiles(slot: SlotArgument, rack: RackOption = None, json: JsonOption = Fal
     from esim_bench.cli.session import on_slot
 
     async def job(opened: Slot) -> list[dict[str, Any]]:
+        if opened.spec.iot:
+            return [_document(one.profile) | _iot_document(one.iot) for one in await opened.lpa.iot_profiles()]
         return [_document(profile) for profile in await opened.lpa.profiles()]
 
     rows = on_slot(rack, slot, job)
     if json:
         print_json(rows)
-    else:
-        table(
-            ["ICCID", "state", "class", "provider", "name", "nickname", "ISD-P"],
-            [
-                [r["iccid"], r["state"], r["class"], r["provider"], r["name"], r["nickname"] or "-", r["isdp_aid"]]
-                for r in rows
-            ],
-        )
+        return
+    keys = {"ICCID": "iccid", "state": "state", "class": "class", "provider": "provider", "name": "name"}
+    keys |= {"nickname": "nickname", "ISD-P": "isdp_aid"}
+    if any("role" in row for row in rows):
+        keys["role"] = "role"
+    table(list(keys), [[row[key] or "-" for key in keys.values()] for row in rows])
+
+
+def _iot_document(iot: IotProfileMembers) -> dict[str, Any]:
+    roles = {
+        "fallback": iot.fallback_attribute,
+        "may be fallback": bool(iot.fallback_allowed) and not iot.fallback_attribute,
+        "emergency": bool(iot.ecall_indication),
+    }
+    return {"role": ", ".join(name for name, is_it in roles.items() if is_it) or None}
 
 
 def _document(profile: ProfileInfo) -> dict[str, Any]:
