@@ -4,6 +4,7 @@
 #   make test    the tests; installs system packages through apt when it may
 #   make check   ruff, mypy strict, import-linter
 #   make bench   speed, as ratios
+#   make hil     every dialect, scenario and form factor through pcscd and the kernel's ttys
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -19,7 +20,7 @@ SYSTEM_PARTS := tshark:tshark curl:curl openssl:openssl pcscd:pcscd \
   /usr/lib/pcsc/drivers/serial/libifdvpcd.so*:vsmartcard-vpcd \
   gcc:gcc /usr/include/PCSC/winscard.h:libpcsclite-dev $(PYTHON_H):python3-dev
 
-.PHONY: setup demo test check bench lock system-packages clean
+.PHONY: setup demo test check bench hil lock system-packages clean
 
 setup: $(RUN_STAMP)
 
@@ -35,7 +36,10 @@ check: $(DEV_STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(DEV_STAMP)
+hil: $(DEV_STAMP) $(PCSC_STAMP)
+	@$(BIN)/python -m pytest -m hil tests/hil $(PYTEST_ARGS)
+
+bench: $(DEV_STAMP) $(PCSC_STAMP)
 	@$(BIN)/python -m tests.bench
 
 $(BIN)/python:

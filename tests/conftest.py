@@ -1,7 +1,9 @@
 """What all tests share: a home of their own, the GSMA test profiles, system tools that must be there in CI."""
 
+import atexit
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +13,18 @@ ROOT = Path(__file__).resolve().parents[1]
 TS48_NAMES = ("TS48v1_A.der", "TS48v5_SAIP2.3_NoBERTLV.der")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the tests away from this machine's PC/SC service; its library reads the place once in a process."""
+    if not config.getoption("rack", default=None):
+        folder = tempfile.mkdtemp(prefix="pcscd-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ["PCSCLITE_CSOCK_NAME"] = f"{folder}/pcscd.comm"
+
+
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ESIM_BENCH_HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.setenv("ESIM_BENCH_LOCKS", str(tmp_path_factory.mktemp("locks")))
     monkeypatch.delenv("ESIM_BENCH_RACK", raising=False)
     # Servers of the tests are on loopback: a proxy of this machine has nothing to do with them.
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:

@@ -11,6 +11,7 @@ import asyncio
 import math
 import selectors
 import time
+import weakref
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
@@ -20,6 +21,13 @@ T = TypeVar("T")
 
 VIRTUAL_EPOCH_NS: Final = 1_767_225_600_000_000_000
 """2026-01-01T00:00:00Z: where virtual time starts."""
+
+_PROTECTED: Final[weakref.WeakSet[asyncio.Task[Any]]] = weakref.WeakSet()
+PROTECTED_SECONDS: Final = 300.0
+_LEFT_BEHIND: Final[list[asyncio.Task[Any]]] = []
+"""Tasks that heard nothing: kept, so that nothing of them runs when they would be collected."""
+LEFTOVER_SECONDS: Final = 5.0
+"""How long a task may take to end that was cancelled at the end of all."""
 
 SPIN_LIMIT: Final = 200_000
 """Loop iterations without time advancing after which the virtual loop gives up."""
@@ -102,10 +110,39 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if when > self._now:
             self._spins = 0
             self._now = when
-            self._set_resolution()
+            self._clock_resolution = math.ulp(when)
         else:
             self._spins += 1
         return self._spins <= SPIN_LIMIT
+
+
+class _ScaledSelector(selectors.DefaultSelector):
+    """A selector that waits a part of the time that it is asked to."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self._rate = rate
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        return super().select(timeout / self._rate if timeout else timeout)
+
+
+class ScaledLoop(asyncio.SelectorEventLoop):
+    """An ordinary loop with real descriptors whose time runs ``rate`` times as fast: for simulated devices on them."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self._began = time.monotonic()
+        self._began_ns = time.time_ns()
+        super().__init__(_ScaledSelector(rate))
+
+    def time(self) -> float:
+        """Return seconds since the start of the loop."""
+        return (time.monotonic() - self._began) * self.rate
+
+    def wall_ns(self) -> int:
+        """Return nanoseconds since 1970 by this loop's time."""
+        return self._began_ns + round(self.time() * 1e9)
 
 
 def leap(seconds: float) -> bool:
@@ -121,8 +158,65 @@ def run_virtual(main: Coroutine[Any, Any, T]) -> T:
 
 
 def run_real(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end on an ordinary loop."""
-    return asyncio.run(main)
+    """Run a coroutine to its end on an ordinary loop.
+
+    Tasks that are left then are cancelled, but those that are protected, which have their time. One that does not hear
+    it (a driver that is stuck) is left behind after ``LEFTOVER_SECONDS``: it must not keep the process from ending.
+    """
+    runner = asyncio.Runner()
+    try:
+        return runner.run(main)
+    finally:
+        loop = runner.get_loop()
+        _end_tasks(loop, LEFTOVER_SECONDS, spare=True)
+        if protected := {task for task in asyncio.all_tasks(loop) if is_protected(task)}:
+            loop.run_until_complete(asyncio.wait(protected, timeout=PROTECTED_SECONDS))
+        if left := _end_tasks(loop, LEFTOVER_SECONDS, spare=False):
+            _LEFT_BEHIND.extend(left)
+            for task in left:
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+            # Not the runner's way: that waits for them without end.
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+            asyncio.set_event_loop(None)
+        else:
+            runner.close()
+
+
+def _end_tasks(loop: asyncio.AbstractEventLoop, seconds: float, *, spare: bool) -> set[asyncio.Task[Any]]:
+    """Cancel tasks, and wait a while; return those that have not ended. ``spare``: protected ones are not cancelled."""
+    tasks = {task for task in asyncio.all_tasks(loop) if not (spare and is_protected(task))}
+    for task in tasks:
+        task.cancel()
+    return loop.run_until_complete(asyncio.wait(tasks, timeout=seconds))[1] if tasks else set()
+
+
+def protect(task: asyncio.Task[Any]) -> None:
+    """Have a task finish before the loop ends, also when that is broken off: it leaves hardware as it must be left."""
+    _PROTECTED.add(task)
+
+
+def give_up(task: asyncio.Future[Any]) -> None:
+    """Have nobody wait for a task any more."""
+    if isinstance(task, asyncio.Task):
+        _PROTECTED.discard(task)
+
+
+def is_protected(task: asyncio.Task[Any] | None) -> bool:
+    """Tell whether a task is one of those."""
+    return task in _PROTECTED if task is not None else False
+
+
+def run_scaled(main: Coroutine[Any, Any, T], rate: float) -> T:
+    """Run a coroutine to its end on a loop whose time runs ``rate`` times as fast as the wall clock."""
+    with asyncio.Runner(loop_factory=lambda: ScaledLoop(rate)) as runner:
+        return runner.run(main)
+
+
+def rate() -> float:
+    """Return how fast the running loop's time runs: 1 but on a scaled loop."""
+    loop = asyncio.get_running_loop()
+    return loop.rate if isinstance(loop, ScaledLoop) else 1.0
 
 
 def is_virtual() -> bool:
@@ -139,5 +233,7 @@ def wall_ns() -> int:
     """Return nanoseconds since 1970: virtual on the virtual loop, the system's clock otherwise."""
     loop = asyncio.get_running_loop()
     if isinstance(loop, VirtualLoop):
-        return VIRTUAL_EPOCH_NS + round(loop.time() * 1e9)
+        return VIRTUAL_EPOCH_NS + round(loop._now * 1e9)
+    if isinstance(loop, ScaledLoop):
+        return loop.wall_ns()
     return time.time_ns()

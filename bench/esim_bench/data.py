@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from esim_bench import tomlfile
 from esim_bench.errors import ConfigError, RigError
+from esim_bench.quirks import NetworkManners as NetworkManners
+from esim_bench.quirks import Quirks as Quirks
 
 # ---------------------------------------------------------------------------------------------------- the folders
 
@@ -94,6 +96,10 @@ CmeError = Annotated[int, Field(ge=0, le=65535)] | Literal["ERROR"]
 """How a module refuses: the number of a +CME ERROR (27.007 9.2), or a bare ERROR."""
 
 
+USUAL_LIMITS: Final = {"+COPS": 180.0, "+CFUN": 30.0, "+CGATT": 140.0, "+CUSD": 60.0, "+CMGS": 120.0}
+"""Seconds after which commands are given up that makers allow more time than others."""
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -126,6 +132,8 @@ class AtManners(_Table):
     """+CMEE after a boot."""
     test_commands: bool = True
     """Whether ``=?`` of the APDU commands answers OK; it says nothing of whether they work."""
+    limits: dict[Annotated[str, Field(pattern=r"^[+%#^$*!][A-Z0-9]+$")], Seconds] = {}
+    """When single commands are given up, by name (``"+COPS"``), beyond what ``USUAL_LIMITS`` says."""
     urcs: tuple[Line, ...] = ()
     """Beginnings of unsolicited lines, beyond the usual ones and the ones that the tables below name."""
 
@@ -158,8 +166,10 @@ class Boot(_Table):
 class SimAccess(_Table):
     """The ``[sim]`` table: how a host reaches the card."""
 
-    access: Literal["ccho", "csim"]
-    """``ccho``: AT+CCHO, AT+CGLA, AT+CCHC; ``csim``: AT+CSIM alone."""
+    access: Literal["ccho", "csim", "none", "probe"]
+    """``ccho``: AT+CCHO, AT+CGLA, AT+CCHC; ``csim``: AT+CSIM alone, with channels; ``none``: neither reaches an
+    application; ``probe``: nobody knows, and the driver finds out by trying. A simulated module of ``probe`` has all.
+    """
     csim: bool = True
     """Whether AT+CSIM works at all."""
     csim_channels: bool = True
@@ -185,18 +195,53 @@ class SimAccess(_Table):
     open_tries: Annotated[int, Field(ge=1, le=100)] = 10
     """How often opening an application is tried: right after a switch the card is not ready for it."""
     open_wait_s: Seconds = 0.25
-    close_at_start: tuple[Annotated[int, Field(ge=1, le=19)], ...] = ()
-    """Handles or channels to close when the card is attached: left open by others they hang some modems."""
+    least_data: Annotated[int, Field(ge=1, le=255)] = 32
+    """Shorter blocks than this are not tried where a module turns out to refuse those of ``max_data``."""
+    close_at_start: tuple[Annotated[int, Field(ge=1, le=19)], ...] | None = None
+    """Handles or channels to close when the card is attached: left open by others they hang some modems. None: handles
+    1 to 3 where they are numbers, nothing else.
+    """
     reset: Literal["cfun", "reboot", "none"] = "cfun"
     """What resets the SIM: AT+CFUN=0 and =1, the reboot command (the whole modem), or nothing but a loss of power."""
     reboot_command: Line = "AT+CFUN=1,1"
     iccid_command: Line = "AT+CCID"
     urcs: tuple[Urc, ...] = ()
     """Lines of a SIM that comes up again (CFUN=1, REFRESH); ``at_s`` counts from its power or reset."""
+    removed_urcs: tuple[Line, ...] = ()
+    """Lines when the card is pulled."""
+    inserted_urcs: tuple[Line, ...] = ()
+    """Lines when a card is inserted, before those of a SIM that comes up."""
+    absent_urcs: tuple[Line, ...] = ()
+    """Lines when the SIM is powered and there is no card."""
     restart_s: Seconds = 2.0
     """From power or reset of the SIM until it is ready again, outside of a boot."""
     refresh_s: Seconds = 0.5
     """From the REFRESH that was fetched until the modem resets the SIM; sessions die then."""
+
+
+class Switch(_Table):
+    """The ``[switch]`` table: what a module needs beside the reset of its SIM to live with another profile."""
+
+    prepare: tuple[Line, ...] = ()
+    """Commands before the first reset of the SIM, as the choice of a generic operator configuration; a refused one
+    is no error.
+    """
+    iccid_s: Seconds = 15.0
+    """How long after a reset the module may go on telling the ICCID of the profile before."""
+
+
+class Expect(_Table):
+    """The ``[expect]`` table: what comes of a test of eSIM functions through this module."""
+
+    access: Literal["works", "none"] = "works"
+    cause: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """Why there is no access."""
+
+    @model_validator(mode="after")
+    def _none_has_a_cause(self) -> Expect:
+        if (self.access == "none") != (self.cause is not None):
+            raise ValueError("expected a cause with access none, and with nothing else")
+        return self
 
 
 class Refusals(_Table):
@@ -212,6 +257,7 @@ class Refusals(_Table):
     sim_off: CmeError = 13
     sim_busy: CmeError = 14
     no_sim: CmeError = 10
+    sim_failure: CmeError = 13
     pin: CmeError = 11
     line_too_long: CmeError = "ERROR"
 
@@ -226,6 +272,8 @@ class PowerTimes(_Table):
     """How long the module must have been up before it is switched off in order."""
     power_down_s: Seconds = 0.0
     """How long an orderly power-down takes at most."""
+    down_command: Line | None = None
+    """The command that powers the module down in order."""
     down_urc: Line | None = None
     """The line that ends an orderly power-down; the supply must stay until then."""
 
@@ -245,8 +293,13 @@ class Dialect(_Table):
     at: AtManners = AtManners()
     boot: Boot
     sim: SimAccess
+    switch: Switch = Switch()
+    expect: Expect = Expect()
     errors: Refusals = Refusals()
     power: PowerTimes = PowerTimes()
+    network: NetworkManners = NetworkManners()
+    quirks: Quirks = Quirks()
+    """For the simulated module alone."""
 
     @field_validator("notes")
     @classmethod
@@ -259,12 +312,15 @@ class Dialect(_Table):
     def _a_way_to_the_card(self) -> Dialect:
         if self.sim.access == "csim" and not (self.sim.csim and self.sim.csim_channels):
             raise ValueError("sim.access is csim: expected csim and csim_channels to be true")
+        if self.sim.access == "none" and self.expect.access != "none":
+            raise ValueError("sim.access is none: expected an [expect] table that says so, with the cause")
         return self
 
     @property
     def urc_prefixes(self) -> tuple[str, ...]:
         """Return the beginnings of all lines that this module sends unasked: what stands before the colon, or all."""
         lines = [urc.line for urc in (*self.boot.urcs, *self.sim.urcs)]
+        lines += (*self.sim.removed_urcs, *self.sim.inserted_urcs, *self.sim.absent_urcs, *self.quirks.noise)
         if self.power.down_urc is not None:
             lines.append(self.power.down_urc)
         return tuple(dict.fromkeys((*self.at.urcs, *_heads(lines))))

@@ -9,12 +9,16 @@
     ├── CryptoError             a signature, key or certificate that does not hold
     ├── DeviceError             the device's fault
     │   ├── TransportError      the way to the device broke, or the device vanished
+    │   │   └── ApduRefusedError    a modem did not pass an APDU on, or says so
     │   ├── DeviceTimeout       the device did not answer in time
     │   ├── ProtocolError       the device answered something its standard does not allow
-    │   └── CardStatusError     a status word other than the expected one
+    │   ├── CardStatusError     a status word other than the expected one
+    │   └── NoAccessError       the module lets nobody at the eUICC
     ├── RspError                the server's answer: subject and reason code
     ├── AgentError              an LPA or IPA flow ended without success (result codes of the eUICC, aborted sessions)
     └── RigError                the bench itself is wrong: a deadlock, a broken journal, a missing part
+        ├── PowerError          power was not switched as it was asked to, or nothing proves that it was
+        └── InUseError          a device of the slot is held by somebody else
 """
 
 from __future__ import annotations
@@ -81,6 +85,14 @@ class TransportError(DeviceError):
     """The way to the device broke, or the device vanished."""
 
 
+class ApduRefusedError(TransportError):
+    """A modem answered the line with an APDU by an error; the card may have executed the command nevertheless."""
+
+    def __init__(self, what: str, *, command: bytes, expected: object = None, found: object = None, hint: str | None):
+        self.command = command
+        super().__init__(what, expected=expected, found=found, hint=hint)
+
+
 class DeviceTimeout(DeviceError):
     """The device did not answer in time."""
 
@@ -95,6 +107,19 @@ class CardStatusError(DeviceError):
     def __init__(self, what: str, *, sw: int, expected: object = "9000", hint: str | None = None) -> None:
         self.sw = sw
         super().__init__(what, expected=expected, found=f"{sw:04X}", hint=hint)
+
+
+class NoAccessError(DeviceError):
+    """The module lets nobody at the eUICC: ``cause`` says why, as far as its row in hw/modules or a probe knows."""
+
+    def __init__(self, cause: str, *, found: object = None, where: str | None = None) -> None:
+        self.cause = cause
+        super().__init__(
+            f"the module gives no access to the eUICC: {cause}",
+            found=found,
+            where=where,
+            hint="esim-bench modem probe SLOT tries again; other firmware, or the card in a reader, may give it",
+        )
 
 
 class RspError(BenchError):
@@ -118,3 +143,11 @@ class AgentError(BenchError):
 
 class RigError(BenchError):
     """The bench itself is wrong: a deadlock, a broken journal, a missing part."""
+
+
+class PowerError(RigError):
+    """Power was not switched as it was asked to, or nothing proves that it was: no verdict on the device."""
+
+
+class InUseError(RigError):
+    """A device of the slot is held by somebody else, or was taken from us."""

@@ -78,7 +78,90 @@ class MarkEvent:
     text: str
 
 
-Event: TypeAlias = ApduEvent | AtrEvent | PowerEvent | AtEvent | RspEvent | MarkEvent
+# ------------------------------------------------------------------------------------ heard beside the bench's own link
+
+
+@dataclass(frozen=True, slots=True)
+class SniffedApduEvent:
+    """One exchange between a module and its card, heard on the wire between them: none of the bench's own.
+
+    As T=0 carries it (ISO/IEC 7816-3 12.2): GET RESPONSE is an exchange of its own, and a command has no Le after data.
+    """
+
+    at_ns: int
+    command: bytes
+    response: bytes
+    """Data and status word; b"" where the end was not heard."""
+    duration_ns: int
+    source: str
+    """What heard it, as the rack file names it: ``simtrace usb:1-1.4``."""
+    flaws: str = ""
+    """What is wrong with it, where the sniffer knows: "incomplete", "overrun", "parity", ... in a row."""
+
+
+class SniffKind(Enum):
+    """What a sniffer hears beside APDUs."""
+
+    ATR = "atr"
+    PPS = "pps"
+    SPEED = "speed"
+    INSERT = "insert"
+    EJECT = "eject"
+    RESET = "reset"
+    RELEASE = "release"
+    TIMEOUT = "timeout"
+    NOISE = "noise"
+
+
+@dataclass(frozen=True, slots=True)
+class SniffEvent:
+    """The sniffed interface did something else than an exchange; ``data``: the ATR, the PPS, the bytes of noise."""
+
+    at_ns: int
+    kind: SniffKind
+    source: str
+    data: bytes = b""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UartEvent:
+    """One line of a debug UART; bytes that are no UTF-8 are lone surrogates (``surrogateescape``)."""
+
+    at_ns: int
+    source: str
+    line: str
+    ended: bool = True
+    """False: nothing ended the line, the next one of this source goes on with it."""
+    cut: int = 0
+    """How many bytes of the line were left out, because it was too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleEvent:
+    """What a meter showed: current and voltage, None for what it does not measure."""
+
+    at_ns: int
+    source: str
+    amperes: float | None
+    volts: float | None = None
+
+
+Event: TypeAlias = (
+    ApduEvent
+    | AtrEvent
+    | PowerEvent
+    | AtEvent
+    | RspEvent
+    | MarkEvent
+    | SniffedApduEvent
+    | SniffEvent
+    | UartEvent
+    | SampleEvent
+)
+
+AnyApdu: TypeAlias = ApduEvent | SniffedApduEvent
+"""An exchange, the bench's own or one that was heard."""
 
 
 class EventSink(Protocol):

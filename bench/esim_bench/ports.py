@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, cast, runtime_checkable
 
+from esim_bench.codec.at_status import RegistrationState, Signal, SimStatus
 from esim_bench.crypto.identity import EuiccIdentity
 from esim_bench.crypto.randomness import Randomness
-from esim_bench.errors import ConfigError
+from esim_bench.errors import BenchError, ConfigError
 from esim_bench.events import EventSink
 
 DRIVER_GROUP = "esim_bench.drivers"
@@ -89,7 +91,7 @@ class CardLink(Protocol):
 
     @property
     def capabilities(self) -> CardCapabilities:
-        """Return what the link can do; fixed while it is open."""
+        """Return what the link can do: fixed once ``connect`` has returned, but for ``max_data``, which may shrink."""
 
     async def connect(self) -> bytes:
         """Power the card up (or attach to it) and return the ATR; b"" where the link cannot see it.
@@ -135,14 +137,62 @@ class AtResponse:
         return self.final == "OK"
 
 
-class ModemLink(Protocol):
-    """A modem, spoken to by AT commands."""
+@dataclass(frozen=True, slots=True)
+class ModemStatus:
+    """What a modem says of itself, its SIM and its network at one moment; None for what it does not tell."""
 
-    async def command(self, line: str, timeout: float | None = None) -> AtResponse:
+    sim: SimStatus
+    iccid: str | None
+    """Of the profile that the modem believes to be enabled, without filler."""
+    imsi: str | None
+    imei: str | None
+    functionality: int | None
+    """+CFUN (27.007 8.2), one of ``codec.at_status.Functionality`` or a maker's own."""
+    registration: Mapping[str, RegistrationState]
+    """By domain: cs, ps, eps, 5gs, as far as the modem answers."""
+    signal: Signal
+
+    @property
+    def registered(self) -> bool:
+        """Tell whether the modem is registered in any domain."""
+        return any(state.registered for state in self.registration.values())
+
+
+class ModemLink(Protocol):
+    """A modem, spoken to by AT commands. What it refuses to tell is None; all raise DeviceTimeout, TransportError."""
+
+    async def command(self, line: str, timeout: float | None = None, text: str | None = None) -> AtResponse:
         """Send one command line (without CR) and wait for its final result code.
 
-        An ERROR is a result, not an exception. Raises DeviceTimeout, TransportError.
+        ``text``: what is given to it when it prompts for data. An ERROR is a result, not an exception.
         """
+
+    async def sim_state(self) -> SimStatus:
+        """Return how the SIM is (AT+CPIN?)."""
+
+    async def iccid(self) -> str | None:
+        """Return the ICCID that the modem shows, which may be that of the profile before."""
+
+    async def imsi(self) -> str | None:
+        """Return the IMSI that the modem read (AT+CIMI)."""
+
+    async def wait_iccid(self, iccid: str, timeout: float | None = None) -> str | None:
+        """Wait until the modem shows this ICCID; return what it shows in the end, None where it tells none."""
+
+    async def functionality(self) -> int | None:
+        """Return the level of functionality (AT+CFUN?)."""
+
+    async def set_functionality(self, level: int) -> None:
+        """Set the level of functionality. Raises TransportError when the modem refuses."""
+
+    async def registration(self) -> Mapping[str, RegistrationState]:
+        """Return the state of registration by domain (AT+CREG?, +CGREG?, +CEREG?, +C5GREG?)."""
+
+    async def signal(self) -> Signal:
+        """Return the signal (AT+CSQ, AT+CESQ)."""
+
+    async def status(self) -> ModemStatus:
+        """Return all of this at once."""
 
     async def wait_ready(self, timeout: float | None = None) -> None:
         """Wait until the modem has booted and its SIM is ready. Raises DeviceTimeout."""
@@ -155,6 +205,18 @@ class ModemLink(Protocol):
 
 
 @runtime_checkable
+class Measurable(Protocol):
+    """What a modem offers beside ``ModemLink`` when its manners can be found out by trying."""
+
+    async def measure(self, tell: Callable[[str], None], *, reboot: bool = False) -> Mapping[str, Any]:
+        """Find out how the module speaks and how it reaches the card; return the tables of a file of hw/modules.
+
+        Nothing is written to the card. ``reboot``: the module may be reset, to see how it boots; ``tell`` hears what is
+        tried. The modem must be ready. Raises DeviceTimeout, TransportError.
+        """
+
+
+@runtime_checkable
 class LineWatch(Protocol):
     """What a modem offers beside ``ModemLink`` when its unsolicited lines can be listened to."""
 
@@ -163,6 +225,18 @@ class LineWatch(Protocol):
 
     def listening(self) -> bool:
         """Open the port unless it is open; tell whether lines can be heard now. Never raises."""
+
+
+@runtime_checkable
+class PowersDown(Protocol):
+    """What a modem offers beside ``ModemLink`` when it can power itself down in order."""
+
+    async def power_down(self, awake_since: float | None) -> str | None:
+        """Power down, keeping the module's least time awake, and wait for its last line; return what it said.
+
+        ``awake_since``: by the loop's clock, None if unknown. Returns None, having done nothing, where the module has
+        no command for it. Raises TransportError, DeviceTimeout.
+        """
 
 
 @runtime_checkable
@@ -269,6 +343,15 @@ class PowerSwitch(Protocol):
 
 
 @runtime_checkable
+class OrderlySwitch(PowerSwitch, Protocol):
+    """A switch that is the module itself."""
+
+    @property
+    def orderly(self) -> bool:
+        """Tell whether ``off`` lets the module power down in order: nobody else needs to ask it for that."""
+
+
+@runtime_checkable
 class Supply(PowerSwitch, Protocol):
     """A switch that is a supply: it sets a voltage and measures a current."""
 
@@ -306,6 +389,15 @@ class Observer(Protocol):
         """End, tell what is still buffered, release the device; never raises."""
 
 
+@runtime_checkable
+class LosesDevice(Protocol):
+    """What an observer offers beside ``Observer`` when its device may vanish while it listens."""
+
+    @property
+    def trouble(self) -> BenchError | None:
+        """Return why it has not heard what it should; None as long as all is well."""
+
+
 # ------------------------------------------------------------------------------------------------------------ discovery
 
 
@@ -338,6 +430,14 @@ class DiscoveringDriver(Protocol):
 
         Raises ConfigError when a library or service is missing, saying how to get it.
         """
+
+
+@runtime_checkable
+class PortProbingDriver(Protocol):
+    """A driver that can ask on a port which nothing lists (a UART, a port over the network) who is there."""
+
+    async def probe_port(self, port: str) -> FoundDevice:
+        """Ask one port, unless it is in use. Raises ConfigError for what is no port."""
 
 
 # --------------------------------------------------------------------------------------------------------------- driver
@@ -388,6 +488,8 @@ class SlotHardware:
     """Simulated slots only: the card's persistent memory, to be handed to ``DriverContext.state`` later."""
     extras: dict[str, Any] = field(default_factory=dict)
     """What a driver offers beyond the ports, by name (a simulated slot: ``sim``, its card)."""
+    observers: list[Observer] = field(default_factory=list)
+    """What listens beside the slot, from before its power comes on until it is closed."""
 
 
 @runtime_checkable
@@ -434,7 +536,73 @@ class ObserverDriver(Protocol):
         """Open the observer (no I/O yet). Raises ConfigError for an unusable table."""
 
 
-Driver: TypeAlias = SlotDriver | CardDriver | ModemDriver | PowerDriver | ObserverDriver | DiscoveringDriver
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """How simulated slots are given to other programs."""
+
+    folder: Path
+    """An existing one for stable names of ports and the like."""
+    name: str
+    """Of the rack, for the names of its readers."""
+    host: str = "127.0.0.1"
+    """Address on which readers' cards wait for vpcd."""
+    port: int = 0
+    """The first of their ports; 0: free ones."""
+    vpcd: Sequence[tuple[str, int]] = ()
+    """Addresses of vpcds that listen: the cards connect to them, instead of waiting."""
+    rate: float = 1.0
+    """Seconds of the simulated devices in a real one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Where other programs find a slot."""
+
+    slot: str
+    kind: Literal["reader", "port"]
+    address: str
+    """``host:port`` of the card's vpcd connection, or the stable path of the serial port."""
+    name: str | None
+    """What PC/SC calls the reader; the device node of the port now, None while it is not there."""
+    powered: bool
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+class ServedRack(Protocol):
+    """Simulated slots that other programs use now."""
+
+    reader_config: str
+    """Text for pcscd's reader.conf; empty without readers."""
+
+    def served(self) -> Sequence[Served]:
+        """Return where the slots are now, in the rack's order."""
+
+    def act(self, slot: str, action: str, seconds: float | None = None) -> None:
+        """Do something to a slot: on, off, cycle, unplug, insert, hang-up, power-key, reset.
+
+        ``seconds``: how long the power is away, or a key pulled. Raises ConfigError for what makes no sense there.
+        """
+
+    def state(self, slot: str) -> tuple[int, Callable[[], bytes]]:
+        """Return how often a card's memory was written, and what takes its snapshot."""
+
+    async def close(self) -> None:
+        """Take everything away; never raises."""
+
+
+@runtime_checkable
+class ServingDriver(Protocol):
+    """A driver that gives simulated slots to other programs, as readers and serial ports."""
+
+    async def serve(
+        self, slots: Sequence[tuple[Mapping[str, Any], DriverContext]], settings: ServeSettings
+    ) -> ServedRack:
+        """Make the slots (their ``sim = {...}`` tables), power them on. Raises ConfigError, TransportError."""
+
+
+Driver: TypeAlias = (
+    SlotDriver | CardDriver | ModemDriver | PowerDriver | ObserverDriver | DiscoveringDriver | ServingDriver
+)
 
 
 def load_driver(name: str) -> Driver:

@@ -20,7 +20,7 @@ ISD_R = bytes.fromhex("A0000005591010FFFFFFFF8900000100")
 STORE = bytes.fromhex("80E2910003BF3E00")
 SWITCH = bytes.fromhex("80E2910003BF3100")
 SESSIONS = [
-    n for n in data.module_names() if data.module(n).sim.access == "ccho" and not data.module(n).sim.blocked_aids
+    n for n in data.module_names() if data.module(n).sim.access == "ccho" and data.module(n).expect.access == "works"
 ]
 
 

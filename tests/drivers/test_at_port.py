@@ -209,3 +209,115 @@ def test_a_line_that_is_not_one_line_of_ascii_is_refused(line: str) -> None:
         assert link.written == []
 
     run(body)
+
+
+# ------------------------------------------------------------------------------------------------- prompts and late lines
+
+
+class PromptingLink(ScriptedLink):
+    """A modem that takes data after AT+CMGS, until Ctrl-Z or ESC."""
+
+    asking = False
+
+    def write(self, data: bytes) -> None:
+        if not self.asking:
+            self.asking = data.startswith(b"AT+CMGS")
+            super().write(data)
+            return
+        self.written.append(data.decode())
+        if data.endswith(b"\x1a"):
+            self.say(0.0, b"\r\n> " * data.count(b"\r"))
+            self.say(0.2, b"\r\n+CMGS: 7\r\n\r\nOK\r\n")
+        elif data.endswith(b"\x1b"):
+            self.say(0.1, b"\r\nOK\r\n")
+        else:
+            return
+        self.asking = False
+
+
+def run_prompting(body: Body, answers: dict[str, list[tuple[float, bytes]]]) -> ListSink:
+    sink = ListSink()
+
+    async def main() -> None:
+        link = PromptingLink(answers)
+        await body(AtPort(link, sink, urcs=["+QIND:"]), link)
+
+    clock.run_virtual(main())
+    return sink
+
+
+@pytest.mark.parametrize("prompt", [b"\r\n> ", b"\r\n>", b"\r\n+QIND: SMS DONE\r\n\r\n> "])
+def test_data_is_given_to_a_prompt(prompt: bytes) -> None:
+    async def body(port: AtPort, link: ScriptedLink) -> None:
+        answer = await port.command('AT+CMGS="112"', text="two\rlines")
+        assert (answer.lines, answer.final) == (("+CMGS: 7",), "OK")
+        assert link.written[-1] == "two\rlines\x1a"
+        assert (await port.command("AT")).ok
+
+    sink = run_prompting(body, {'AT+CMGS="112"': [(0.1, prompt)]})
+    assert [e.line for e in sink.events if isinstance(e, AtEvent) and e.line == "two\rlines"] == ["two\rlines"]
+
+
+def test_a_prompt_that_nobody_expected_is_left_by_esc() -> None:
+    async def body(port: AtPort, link: ScriptedLink) -> None:
+        assert (await port.command('AT+CMGS="112"')).final == "OK"
+        assert link.written[-1] == "\x1b"
+        assert (await port.command("AT")).ok
+
+    run_prompting(body, {'AT+CMGS="112"': [(0.1, b"\r\n> ")]})
+
+
+def test_a_prompt_that_comes_late_is_left_before_the_next_command() -> None:
+    async def body(port: AtPort, link: ScriptedLink) -> None:
+        with pytest.raises(DeviceTimeout):
+            await port.command('AT+CMGS="112"', timeout=1, text="late")
+        await asyncio.sleep(2)
+        assert (await port.command("AT+FAST")).lines == ("fast",)
+
+    run_prompting(body, {'AT+CMGS="112"': [(2.0, b"\r\n> ")], "AT+FAST": [(0.01, b"fast\r\nOK\r\n")]})
+
+
+def test_a_refused_command_with_data_is_no_prompt() -> None:
+    async def body(port: AtPort, link: ScriptedLink) -> None:
+        assert (await port.command("AT+CMGW", text="text")).final == "+CMS ERROR: 310"
+        with pytest.raises(CodecError, match="data for a prompt"):
+            await port.command("AT+CMGW", text="te\x1axt")
+
+    run(body, {"AT+CMGW": [(0.1, b"\r\n+CMS ERROR: 310\r\n")]})
+
+
+def test_a_state_that_is_read_and_told_at_once_is_heard_too() -> None:
+    heard: list[str] = []
+
+    async def body(port: AtPort, link: ScriptedLink) -> None:
+        port.listen(heard.append)
+        assert (await port.command("AT+CPIN?")).lines == ("+CPIN: NOT READY", "+CPIN: READY")
+        await port.command("AT+CFUN?")
+
+    answers = {
+        "AT+CPIN?": [(0.1, b"\r\n+CPIN: NOT READY\r\n\r\n+CPIN: READY\r\n\r\nOK\r\n")],
+        "AT+CFUN?": [(0.1, b"\r\n+CFUN: 1\r\n\r\nOK\r\n")],
+    }
+    run(body, answers)
+    assert heard == ["+CPIN: NOT READY", "+CPIN: READY"]
+
+
+def test_nameless_lines_in_the_answer_to_an_apdu_are_heard() -> None:
+    heard: list[str] = []
+
+    async def body(port: AtPort, link: ScriptedLink) -> None:
+        port.listen(heard.append)
+        answer = await port.command('AT+CCHO="A000000559"')
+        assert answer.lines == ("1",)
+
+    run(body, {'AT+CCHO="A000000559"': [(0.1, b"\r\nNORMAL POWER DOWN\r\n\r\nsomething odd\r\n\r\n1\r\n\r\nOK\r\n")]})
+    assert heard == ["NORMAL POWER DOWN", "something odd"]
+
+
+def test_each_form_of_echo() -> None:
+    for echo in (b"AT+CIMI\r", b"AT+CIMI\r\n", b"AT+CIMI\r\r\n"):
+
+        async def body(port: AtPort, link: ScriptedLink) -> None:
+            assert (await port.command("AT+CIMI")).lines == ("001010000000001",)
+
+        run(body, {"AT+CIMI": [(0.0, echo), (0.1, b"\r\n001010000000001\r\n\r\nOK\r\n")]})

@@ -12,7 +12,7 @@ import pytest
 
 from esim_bench import clock, data
 from esim_bench.crypto.randomness import SystemRandomness
-from esim_bench.errors import ConfigError, TransportError
+from esim_bench.errors import ConfigError, InUseError, TransportError
 from esim_bench.events import NullSink
 from esim_bench.ports import DriverContext, FormFactor, ModemDriver
 from esim_drivers.at.driver import driver
@@ -63,7 +63,7 @@ def test_a_modem_on_a_pseudo_terminal(pty_pair: tuple[int, str], scripted_card: 
         session = await card.open_session(ISD_R)
         (exchange,) = await card.exchange([bytes.fromhex("80E2910003BF3E00")], lambda c, r: True, session)
         assert exchange.response.hex() == "bf3e009000"
-        with pytest.raises(TransportError, match="cannot open the serial port"):
+        with pytest.raises(InUseError, match="held by"):
             SerialLink(path)
         loop.remove_reader(master)
         await modem.close()

@@ -23,7 +23,7 @@ from esim_bench.crypto.randomness import SeededRandomness
 from esim_bench.events import RspEvent
 from esim_bench.ports import CardLink, DriverContext
 from esim_bench.rack import check as check_module
-from esim_bench.rack import slot as slot_module
+from esim_bench.rack import parts as parts_module
 from esim_bench.rack.model import load_rack
 from esim_bench.rack.source import ProfileSource
 from esim_bench.rack.world import World, factory_profile
@@ -81,7 +81,7 @@ def flow(
     rack = tmp_path / "rack.toml"
     rack.write_text(RACK)
     monkeypatch.setenv("ESIM_BENCH_HOME", str(home))
-    for module in (slot_module, check_module):
+    for module in (parts_module, check_module):
         monkeypatch.setattr(module, "load_driver", lambda name: RealReader())
     # The reader's time is virtual although the slot is none of the simulated ones.
     monkeypatch.setattr(engine, "in_time", lambda rack, real_time, job: clock.run_virtual(job))

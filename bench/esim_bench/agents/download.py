@@ -17,6 +17,7 @@ from esim_bench.codec.schema import RSP
 from esim_bench.crypto.certificates import Certificate
 from esim_bench.errors import (
     AgentError,
+    ApduRefusedError,
     BenchError,
     CardStatusError,
     CodecError,
@@ -37,6 +38,9 @@ METADATA_MISMATCH: Final = 4
 LOAD_BPP_EXECUTION_ERROR: Final = 5
 UNDEFINED_REASON: Final = 127
 MAC_LENGTH: Final = 8
+_TRIES: Final = 3
+_MOST_UNANSWERED: Final = 3
+"""Segments in a row that a modem may answer by errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +114,32 @@ async def download(
     the LPA ended the session, both sides were told so, with the reason of SGP.22 5.7.14. A download whose way to the
     server broke may simply be tried again: the eUICC keeps its one-time key for it.
     """
-    server = Es9Server(lpa.es9, code)
-    return await download_from(
-        lpa,
-        server,
-        code.matching_id,
-        confirmation_code=confirmation_code,
-        user=user,
-        examine=examine,
-        progress=progress,
-    )
+    stages: list[str] = []
+
+    async def tell(now: Progress) -> None:
+        stages.append(now.stage)
+        if progress is not None:
+            await progress(now)
+
+    for left in reversed(range(_TRIES)):
+        server = Es9Server(lpa.es9, code)
+        try:
+            return await download_from(
+                lpa,
+                server,
+                code.matching_id,
+                confirmation_code=confirmation_code,
+                user=user,
+                examine=examine,
+                progress=tell,
+            )
+        except ApduRefusedError:
+            # A modem swallowed an answer of the eUICC, and no look at the card brings it back. Before the package is
+            # loaded nothing is lost with the session.
+            if "install" in stages or not left:
+                raise
+            lpa.card.mark("the download begins anew: the modem kept an answer of the eUICC")
+    raise ProtocolError("no download", expected=f"one of {_TRIES} tries")
 
 
 async def download_from(
@@ -356,8 +376,17 @@ async def _install(lpa: Lpa, session: _Session, segments: Sequence[bytes], tell:
 async def _load(lpa: Lpa, session: _Session, segments: Sequence[bytes], tell: OnProgress) -> es10.InstallResult:
     """Send the segments until one of them is answered."""
     try:
+        unanswered = 0
         for number, segment in enumerate(segments, 1):
-            answer = await lpa.card.es10(segment)
+            try:
+                answer = await lpa.card.es10(segment)
+                unanswered = 0
+            except ApduRefusedError:
+                if unanswered == _MOST_UNANSWERED or number == len(segments):
+                    raise
+                # The eUICC may have taken it. If not, it finds a segment missing by the MAC of the next, and says so.
+                unanswered, answer = unanswered + 1, b""
+                lpa.card.mark(f"segment {number} was answered by an error of the modem: on with the next")
             if answer:
                 return checked(es10.InstallResult.parse, answer, "ProfileInstallationResult")
             await tell(Progress("install", number, len(segments)))

@@ -6,7 +6,9 @@ Above it there are only ES10 requests and answers, and files; below it only APDU
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from esim_bench import clock
@@ -15,7 +17,7 @@ from esim_bench.card.guard import Guard
 from esim_bench.card.proactive import REFRESH, REFRESH_MODES, ProactiveCommand
 from esim_bench.codec.apdu import Command, channel_of, sw_text, with_channel
 from esim_bench.codec.es10 import ISD_R_AID, OTHER_ISD_R_AIDS
-from esim_bench.errors import CardStatusError, CodecError, ProtocolError
+from esim_bench.errors import ApduRefusedError, CardStatusError, CodecError, DeviceError, ProtocolError
 from esim_bench.events import EventSink, MarkEvent
 from esim_bench.ports import CardLink, Exchange
 
@@ -36,6 +38,10 @@ MAX_PROACTIVE: Final = 32
 """Proactive commands in a row after which the card is believed to be stuck."""
 MAX_FOLLOWING: Final = 1024
 """GET RESPONSEs and the like of one exchange after which the card is believed to be stuck: 256 KiB of answer."""
+_READING: Final = frozenset((0xBF20, 0xBF22, 0xBF28, 0xBF2B, 0xBF2D, 0xBF2E, 0xBF3C, 0xBF3E, 0xBF43, 0xBF55, 0xBF56))
+"""ES10 functions that read and change nothing that matters (SGP.22 5.7, SGP.32 5.9)."""
+_CHECKSUM: Final = 0x6601
+"""The command was damaged on the way, and not executed (ISO 7816-4 5.6: 66XX, security-related)."""
 _CHANNEL_GONE: Final = (0x6881, 0x6882, 0x6E00)
 
 
@@ -75,6 +81,8 @@ class Card:
         self._isd_r_aid = isd_r
         self._isd_r: tuple[int, int] | None = None
         """(session, channel) of the ISD-R while it is open."""
+        self._doubtful = False
+        """The modem refused the last request: the session may be dead."""
 
     # -------------------------------------------------------------------------------------------------- life
 
@@ -94,6 +102,7 @@ class Card:
 
     def _forget(self) -> None:
         self._isd_r = None
+        self._doubtful = False
         self.pending_refresh = None
         self.guard.forget_chains()
 
@@ -202,7 +211,7 @@ class Card:
         The ISD-R is selected on a logical channel at first use, and again (once) where its channel turns out to be
         gone. Raises CardStatusError, ProtectedError, TransportError, DeviceTimeout.
         """
-        response = await self._store_data(request)
+        response = await self._store_data_surely(request)
         if response.sw in _CHANNEL_GONE:
             # The command did not reach the ISD-R, so sending it again cannot do it twice.
             self._isd_r = None
@@ -244,18 +253,41 @@ class Card:
         if self._isd_r is None:
             self._isd_r = await self._open_isd_r()
         session, channel = self._isd_r
-        size = min(self.link.capabilities.max_data, 255)
-        blocks = [request[start : start + size] for start in range(0, len(request), size)] or [b""]
-        if len(blocks) > MAX_BLOCKS:
-            raise CodecError("request too long", expected=f"at most {MAX_BLOCKS * size} bytes", found=len(request))
-        cla = with_channel(0x80, channel)
-        last = len(blocks) - 1
-        commands = [
-            # Le on the last block only: the others have no answer.
-            Command(cla, 0xE2, 0x91 if number == last else 0x11, number, block, le=256 if number == last else None)
-            for number, block in enumerate(blocks)
-        ]
-        return await self._exchange(commands, session)
+        while True:
+            size = min(self.link.capabilities.max_data, 255)
+            try:
+                response = await self._exchange(_chain(request, channel, size), session)
+            except ApduRefusedError as exc:
+                # The ISD-R executes a command with its last block: before that nothing has happened, and a chain can be
+                # begun anew. After it the state must be read.
+                if _is_last(exc.command) or self.link.capabilities.max_data >= size:
+                    raise
+                continue
+            if response.sw != _CHECKSUM or self.link.capabilities.max_data >= size:
+                return response
+
+    async def _store_data_surely(self, request: bytes) -> Response:
+        """Send a request; where a modem refused two in a row, the second is sent again in a new session.
+
+        Only if it changes nothing: what the first one did is not known, and is the caller's to find out. One refusal
+        alone may be no more than an answer lost, and the segments of a package must stay on one channel.
+        """
+        try:
+            response = await self._store_data(request)
+        except ApduRefusedError:
+            if not self._doubtful or int.from_bytes(request[:2], "big") not in _READING:
+                self._doubtful = True
+                raise
+            await self._leave_session()
+            response = await self._store_data(request)
+        self._doubtful = False
+        return response
+
+    async def _leave_session(self) -> None:
+        """Have the next request open the ISD-R again, where the link opens applications by itself."""
+        if self._isd_r is not None and self._isd_r[0]:
+            with suppress(DeviceError):
+                await self.close_isd_r()
 
     # -------------------------------------------------------------------------------------------------- files
 
@@ -266,6 +298,24 @@ class Card:
     async def read_imsi(self) -> str | None:
         """Return the digits of EF.IMSI of the USIM; None where there is no USIM."""
         return await self.files.imsi()
+
+
+def _chain(request: bytes, channel: int, size: int) -> list[Command]:
+    """Return the STORE DATA commands that carry a request in blocks of ``size`` bytes (SGP.22 5.7.2)."""
+    blocks = [request[start : start + size] for start in range(0, len(request), size)] or [b""]
+    if len(blocks) > MAX_BLOCKS:
+        raise CodecError("request too long", expected=f"at most {MAX_BLOCKS * size} bytes", found=len(request))
+    cla = with_channel(0x80, channel)
+    last = len(blocks) - 1
+    return [
+        # Le on the last block only: the others have no answer.
+        Command(cla, 0xE2, 0x91 if number == last else 0x11, number, block, le=256 if number == last else None)
+        for number, block in enumerate(blocks)
+    ]
+
+
+def _is_last(command: bytes) -> bool:
+    return command[1] != 0xE2 or bool(command[2] & 0x80)
 
 
 class _Following:
@@ -295,6 +345,7 @@ class _Following:
         return head + bytes((low,))
 
 
+@lru_cache(maxsize=256)
 def _get_response_cla(cla: int) -> int:
     """Return the CLA of GET RESPONSE for a command: interindustry, on the same channel."""
     return with_channel(0x00, channel_of(cla))

@@ -19,6 +19,7 @@ from esim_bench.errors import (
     ConfigError,
     CryptoError,
     DeviceTimeout,
+    NoAccessError,
     ProtocolError,
     RspError,
 )
@@ -62,7 +63,7 @@ def exit_code_of(error: BenchError) -> int:
     match error:
         case ConfigError() | CodecError() | CryptoError():
             return EXIT_MISTAKE
-        case RspError() | AgentError() | CardStatusError() | ProtocolError() | DeviceTimeout():
+        case RspError() | AgentError() | CardStatusError() | NoAccessError() | ProtocolError() | DeviceTimeout():
             return EXIT_FAIL
     return EXIT_ERROR
 

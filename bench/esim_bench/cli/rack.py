@@ -7,9 +7,15 @@ from typing import Annotated
 
 import typer
 
+from esim_bench.cli import rack_discover, rack_locks, rack_self_test
 from esim_bench.cli.common import JsonOption, RackOption, app, print_json, say, table
 
 cli = app("The rack: its slots, its file.")
+for _command in (
+    *(rack_discover.discover, rack_discover.init, rack_discover.doctor),
+    *(rack_locks.locks, rack_locks.lock, rack_locks.unlock),
+):
+    cli.command()(_command)
 
 
 @cli.command("list")
@@ -36,6 +42,13 @@ def list_slots(rack: RackOption = None, json: JsonOption = False) -> None:
 @cli.command("check")
 def check_file(
     file: Annotated[Path | None, typer.Argument(help="Rack file. Default: the one that --rack would take.")] = None,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Try the slots, with a known-good card: is it the rig or the device?")
+    ] = False,
+    slot: Annotated[
+        list[str] | None, typer.Option("--slot", help="Self-test: slot or pattern (A*); repeatable. Default: all.")
+    ] = None,
+    cycles: Annotated[int, typer.Option("--cycles", min=1, max=1000, help="Self-test: power cycles of a slot.")] = 3,
     rack: RackOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -45,6 +58,8 @@ def check_file(
 
     loaded = load_rack(file if file is not None else rack)
     check(loaded)
+    if self_test:
+        rack_self_test.self_test(loaded, slot or [], cycles, json=json)
     if json:
         print_json({"rack": loaded.name, "file": str(loaded.path), "ok": True, "slots": len(loaded.slots)})
     else:

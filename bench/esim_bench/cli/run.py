@@ -25,6 +25,9 @@ from esim_bench.cli.common import (
     table,
 )
 
+SLOT_TIMEOUT = 86_400.0
+"""Seconds; a day, as the engine has it by default."""
+
 
 def run(
     scenario: Annotated[str, typer.Argument(help="Name of the scenario (see: scenario list).")],
@@ -47,6 +50,12 @@ def run(
         bool, typer.Option("--trace-secrets", help="Leave secrets in the traces of real slots (files of mode 0600).")
     ] = False,
     live: LiveOption = False,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=1.0, max=SLOT_TIMEOUT, help="Seconds after which a slot is given up.")
+    ] = SLOT_TIMEOUT,
+    unattended: Annotated[
+        bool, typer.Option("--unattended", help="Ask nobody anything: steps that need an operator are SKIPPED.")
+    ] = False,
     allow_skip: Annotated[bool, typer.Option("--allow-skip", help="All slots skipped is no mistake.")] = False,
     rack: RackOption = None,
     json: JsonOption = False,
@@ -57,6 +66,7 @@ def run(
     from esim_bench.cli.signals import terminated_as_interrupted
     from esim_bench.rack.check import check
     from esim_bench.rack.model import load_rack
+    from esim_bench.rack.operator import operator_at_terminal
     from esim_bench.rack.source import ProfileSource
     from esim_bench.scenario import engine, registry
     from esim_bench.scenario.interrupted import settle
@@ -77,6 +87,9 @@ def run(
         allow_destructive=allow_destructive,
         trace_secrets=trace_secrets,
         on_record=live_lines(live),
+        timeout=timeout,
+        operator=operator_at_terminal(unattended=unattended),
+        tell=lambda text: note(f"note: {text}"),
     )
     slots = bench_rack.select(slot or [])
     check(bench_rack, slots)

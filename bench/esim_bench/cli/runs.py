@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -63,5 +63,36 @@ def show(
             say(f"{key:<9} {document[key]}")
     if document.get("params"):
         say(f"{'params':<9} {json_text.dumps(document['params'])}")
+    if bench := document.get("bench"):
+        libraries = bench.get("libraries") or {}
+        words = [f"esim-bench {bench.get('esim-bench', '')}", *(f"{name} {text}" for name, text in libraries.items())]
+        words += [bench[key] for key in ("host", "kernel") if key in bench]
+        file = bench.get("rack_file") or {}
+        say(f"{'bench':<9} {', '.join(words)}")
+        say(f"{'rack file':<9} {file.get('name', '')} sha256 {file.get('sha256', '')[:16]}")
     say()
     run_command.show(document)
+    _show_devices(document)
+
+
+def _show_devices(document: dict[str, Any]) -> None:
+    """Print who the devices were, as far as they told."""
+    rows = []
+    for one in document["slots"]:
+        device, drivers = one.get("device") or {}, (one.get("bench") or {}).get("drivers") or {}
+        if not device or one.get("repetition", 1) > 1:
+            continue
+        euicc, modem = device.get("euicc") or {}, device.get("modem") or {}
+        rows.append(
+            [
+                one["slot"],
+                device.get("eid", "-"),
+                device.get("atr", "-"),
+                ", ".join(f"{name} {text}" for name, text in euicc.items()) or "-",
+                " ".join(modem.get(name, "") for name in ("manufacturer", "model", "revision", "imei")).strip() or "-",
+                ", ".join(f"{part}: {name}" for part, name in drivers.items()),
+            ]
+        )
+    if rows:
+        say()
+        table(["slot", "EID", "ATR", "eUICC", "modem", "drivers"], rows)

@@ -20,6 +20,7 @@ from cryptography import x509
 
 from esim_bench.cli.common import JsonOption, app, note, print_json
 from esim_bench.cli.serve_eim import eim
+from esim_bench.cli.serve_rack import control, rack
 from esim_bench.cli.serving import is_loopback, listen, log_to_stderr, tls_pair, tls_root_of
 from esim_bench.codec.activation_code import ActivationCode
 from esim_bench.codec.metadata import Metadata
@@ -46,6 +47,8 @@ class Protection(Enum):
 
 
 cli.command("eim")(eim)
+cli.command("rack")(rack)
+cli.command("control")(control)
 
 
 @cli.command("smdp")

@@ -1,4 +1,4 @@
-"""SIGTERM ends a run as Ctrl-C does: its slots are closed, its result (ABORTED) is kept."""
+"""SIGTERM, or the loss of the terminal, ends work as Ctrl-C does: slots are left safe, the result (ABORTED) is kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from types import FrameType
 
 @contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """Turn SIGTERM into SIGINT for a while, which the event loop knows how to end by."""
+    """Turn SIGTERM and SIGHUP into SIGINT for a while, which the event loop knows how to end by.
+
+    A SIGHUP that is ignored (nohup) stays ignored.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -19,8 +22,12 @@ def terminated_as_interrupted() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,23 +1,25 @@
-"""``esim-bench trace``: show, stats, export."""
+"""``esim-bench trace``: show, stats, export, diff."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
 from esim_bench.cli.common import JsonOption, app, table
 from esim_bench.errors import ConfigError
-from esim_bench.events import ApduEvent
 from esim_bench.trace import show as rendering
+from esim_bench.trace.diff import SIDES, Side
+from esim_bench.trace.diff import diff as differences
 from esim_bench.trace.export import Format, export, write
 from esim_bench.trace.reader import Reader, Record
+from esim_bench.trace.samples import Range, samples
 from esim_bench.trace.stats import stats as statistics
 
 cli = app("Look into traces: every APDU of a slot, with its meaning.")
@@ -29,7 +31,11 @@ File = Annotated[Path, typer.Argument(help="A trace (pcapng), or any pcap with G
 def show(
     file: File,
     as_json: JsonOption = False,
-    apdu_only: Annotated[bool, typer.Option("--apdu-only", help="Leave out all but the APDUs.")] = False,
+    apdu_only: Annotated[bool, typer.Option("--apdu-only", help="Leave out all but the bench's own APDUs.")] = False,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option("--kind", help=f"Only records of this kind: {', '.join(rendering.KINDS)}. May be repeated."),
+    ] = None,
     first: Annotated[int, typer.Option("--from", min=1, metavar="N", help="Number of the first record.")] = 1,
     last: Annotated[int | None, typer.Option("--to", min=1, metavar="N", help="Number of the last record.")] = None,
     grep: Annotated[str | None, typer.Option(help="Only records with this text in hex or meaning.")] = None,
@@ -38,8 +44,11 @@ def show(
     """Print the records of a trace: number, time, kind, bytes, meaning."""
     if last is not None and last < first:
         raise ConfigError("empty range of records", expected=f"--to of {first} or more", found=last)
+    kinds = {"apdu"} if apdu_only else set(kind or rendering.KINDS)
+    if unknown := sorted(kinds - set(rendering.KINDS)):
+        raise ConfigError("no kind of records", expected=", ".join(rendering.KINDS), found=", ".join(unknown))
     with Reader(file) as reader, quiet_pipe():
-        chosen = select(reader, first - 1, None if last is None else last - 1, apdu_only, grep)
+        chosen = select(reader, first - 1, None if last is None else last - 1, kinds, grep)
         if as_json:
             head = json.dumps({"trace": str(file), "slots": list(reader.slots), "total": len(reader)})
             sys.stdout.write(head[:-1] + ', "records": [')
@@ -54,14 +63,16 @@ def show(
 
 @cli.command()
 def stats(file: File, as_json: JsonOption = False) -> None:
-    """Count the functions of a trace and say how long they took."""
+    """Count the functions of a trace and say how long they took; what meters showed during each step."""
     with Reader(file) as reader, quiet_pipe():
         rows = statistics(reader)
+        measured = samples(reader)
         if as_json:
             document = {
                 "trace": str(file),
                 "records": len(reader),
                 "functions": [row.document() for row in rows],
+                "samples": [one.document() for one in measured],
             }
             sys.stdout.write(json.dumps(document, indent=2) + "\n")
         else:
@@ -72,7 +83,21 @@ def stats(file: File, as_json: JsonOption = False) -> None:
                     for row in rows
                 ],
             )
+            if measured:
+                typer.echo()
+                table(
+                    ["meter", "step", "samples", "mA min", "avg", "max", "V min", "avg", "max"],
+                    [
+                        [one.source, one.step or "-", one.samples, *_values(one.amperes, 1000), *_values(one.volts)]
+                        for one in measured
+                    ],
+                )
         warn(reader)
+
+
+def _values(values: Range, factor: float = 1.0) -> list[str]:
+    shown = values.document()
+    return [f"{shown[key] * factor:.3f}" if shown else "-" for key in ("min", "avg", "max")]
 
 
 @cli.command("export")
@@ -97,11 +122,37 @@ def export_command(
         typer.echo(f"{count} records to {output}", err=True)
 
 
-def select(reader: Reader, first: int, last: int | None, apdu_only: bool, grep: str | None) -> Iterator[Record]:
+@cli.command("diff")
+def diff_command(
+    file: File,
+    other: File,
+    left: Annotated[str, typer.Option(help="What of the first trace: apdu (the bench's own) or sniff.")] = "apdu",
+    right: Annotated[str, typer.Option(help="What of the second trace: apdu or sniff.")] = "apdu",
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the exchanges of two traces, whenever they were. Exit code 1 where they differ."""
+    if unknown := sorted({left, right} - set(SIDES)):
+        raise ConfigError("nothing to compare", expected=" or ".join(SIDES), found=", ".join(unknown))
+    with Reader(file) as one, Reader(other) as two, quiet_pipe():
+        sides = cast(Side, left), cast(Side, right)
+        found = differences(rendering.annotated(one), rendering.annotated(two), sides)
+        if as_json:
+            document = {"left": str(file), "right": str(other), "differences": [each.document() for each in found]}
+            sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        else:
+            for each in found:
+                sys.stdout.write("".join(f"{encodable(line)}\n" for line in each.lines()))
+        warn(one)
+        warn(two)
+    if found:
+        raise typer.Exit(1)
+
+
+def select(reader: Reader, first: int, last: int | None, kinds: Set[str], grep: str | None) -> Iterator[Record]:
     """Yield the records that were asked for."""
     wanted = grep.casefold() if grep else None
     for record in rendering.annotated(reader, first, last):
-        if apdu_only and not isinstance(record.event, ApduEvent):
+        if rendering.kind_of(record) not in kinds:
             continue
         if wanted and wanted not in f"{rendering.hex_of(record)} {record.comment}".casefold():
             continue

@@ -39,14 +39,24 @@ class Command:
     le: int | None = None
 
     def __post_init__(self) -> None:
+        # Each APDU passes here several times: one test for all that is as it must be.
+        le = self.le
+        if (
+            0 <= self.cla <= 255
+            and 0 <= self.ins <= 255
+            and 0 <= self.p1 <= 255
+            and 0 <= self.p2 <= 255
+            and len(self.data) <= 255
+            and (le is None or 1 <= le <= 256)
+        ):
+            return
         for name in ("cla", "ins", "p1", "p2"):
             value = getattr(self, name)
             if not 0 <= value <= 255:
                 raise CodecError(f"{name.upper()} of a command", expected="one byte", found=value)
         if len(self.data) > 255:
             raise CodecError("command data too long", expected="at most 255 bytes", found=len(self.data))
-        if self.le is not None and not 1 <= self.le <= 256:
-            raise CodecError("Le of a command", expected="1..256", found=self.le)
+        raise CodecError("Le of a command", expected="1..256", found=le)
 
     def __bytes__(self) -> bytes:
         """Return the bytes of the command: case 1 to 4 of ISO 7816-3 12.1.2."""

@@ -7,7 +7,7 @@ says of each what it is: echo, information, final result code, or something that
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 
 from esim_bench.errors import CodecError
@@ -17,8 +17,11 @@ MAX_LINE = 16 * 1024
 
 CME_TEXTS = {
     0: "phone failure",
+    1: "no connection to phone",
+    2: "phone-adaptor link reserved",
     3: "operation not allowed",
     4: "operation not supported",
+    5: "PH-SIM PIN required",
     10: "SIM not inserted",
     11: "SIM PIN required",
     12: "SIM PUK required",
@@ -26,14 +29,77 @@ CME_TEXTS = {
     14: "SIM busy",
     15: "SIM wrong",
     16: "incorrect password",
+    17: "SIM PIN2 required",
+    18: "SIM PUK2 required",
     20: "memory full",
     21: "invalid index",
     22: "not found",
+    23: "memory failure",
+    24: "text string too long",
+    25: "invalid characters in text string",
+    26: "dial string too long",
+    27: "invalid characters in dial string",
     30: "no network service",
+    31: "network timeout",
+    32: "network not allowed - emergency calls only",
     50: "Incorrect parameters",
+    51: "command implemented but currently disabled",
+    52: "command aborted by user",
+    56: "fixed dial number only allowed - called number is not a fixed dial number",
     100: "unknown",
+    103: "Illegal MS",
+    106: "Illegal ME",
+    107: "GPRS services not allowed",
+    111: "PLMN not allowed",
+    112: "Location area not allowed",
+    113: "Roaming not allowed in this location area",
+    148: "unspecified GPRS error",
+    149: "PDP authentication failure",
+    150: "invalid mobile class",
 }
 """+CME ERROR numbers and their verbose texts (27.007 9.2)."""
+
+CMS_TEXTS = {
+    300: "ME failure",
+    301: "SMS service of ME reserved",
+    302: "operation not allowed",
+    303: "operation not supported",
+    304: "invalid PDU mode parameter",
+    305: "invalid text mode parameter",
+    310: "(U)SIM not inserted",
+    311: "(U)SIM PIN required",
+    312: "PH-(U)SIM PIN required",
+    313: "(U)SIM failure",
+    314: "(U)SIM busy",
+    315: "(U)SIM wrong",
+    316: "(U)SIM PUK required",
+    317: "(U)SIM PIN2 required",
+    318: "(U)SIM PUK2 required",
+    320: "memory failure",
+    321: "invalid memory index",
+    322: "memory full",
+    330: "SMSC address unknown",
+    331: "no network service",
+    332: "network timeout",
+    340: "no +CNMA acknowledgement expected",
+    500: "unknown error",
+}
+"""+CMS ERROR numbers and their verbose texts (27.005 3.2.5)."""
+
+_OTHER_TEXTS = {
+    "parameters error": 50,
+    "invalid parameters": 50,
+    "invalid parameter": 50,
+    "sim not detected": 10,
+    "no sim": 10,
+    "(u)sim not inserted": 10,
+    "(u)sim failure": 13,
+    "(u)sim busy": 14,
+    "access denied": 3,
+    "command not supported": 4,
+    "unknown error": 100,
+}
+"""Verbose texts of single makers."""
 
 USUAL_URCS = (
     "+CREG:",
@@ -63,6 +129,10 @@ _MAX_DIGITS = 9
 _DIAL_FINALS = ("NO CARRIER", "NO ANSWER", "NO DIALTONE", "BUSY", "CONNECT")
 _NAME = re.compile(r"^[+%#^$*&_!][A-Za-z][A-Za-z0-9_-]*")
 _HANDLE = re.compile(r"^[0-9A-Za-z]{1,32}$")
+_BARE_HANDLE = re.compile(r'^"?(?=[A-Za-z]*[0-9])[0-9A-Za-z]{1,32}"?$')
+_BARE_APDU = re.compile(r'^[0-9]{1,4} *, *"?[0-9A-Fa-f]{4,}"?$')
+_SESSION_COMMANDS = {"+CSIM": _BARE_APDU, "+CGLA": _BARE_APDU, "+CCHO": _BARE_HANDLE}
+"""Commands whose answers have a shape even without their name: every other nameless line came unasked."""
 
 
 class LineKind(Enum):
@@ -82,35 +152,39 @@ class LineReader:
     """
 
     def __init__(self) -> None:
-        self._rest = bytearray()
+        self._rest = ""
 
     def feed(self, data: bytes) -> list[str]:
         """Take bytes; return the lines that are complete now."""
-        lines = []
-        for byte in data:
-            if byte in (0x0D, 0x0A):
-                if self._rest:
-                    lines.append(self._take())
-            elif byte:
-                self._rest.append(byte)
-                if len(self._rest) >= MAX_LINE:
-                    lines.append(self._take())
-        return [line for line in lines if line]
+        text = self._rest + data.decode("latin-1").replace("\0", "")
+        lines = text.replace("\r", "\n").split("\n")
+        if len(text) >= MAX_LINE:
+            lines = [part for line in lines[:-1] for part in _cut(line)] + _cut(lines[-1])
+            # A rest that was cut at its very end is complete.
+            lines += [""] if len(lines[-1]) == MAX_LINE else []
+        self._rest = lines.pop()
+        return [stripped for line in lines if (stripped := line.strip(" "))]
+
+    def take_prompt(self) -> bool:
+        """Tell whether a prompt for data (``>`` without a line end) stands at the end; it is taken away."""
+        if len(self._rest) > 2 or self.rest.strip(" ") != ">":
+            return False
+        self._rest = ""
+        return True
 
     @property
     def rest(self) -> str:
         """Return what has come of the line that is not complete yet."""
-        return self._rest.decode("latin-1")
+        return self._rest
 
-    def _take(self) -> str:
-        line = self._rest.decode("latin-1").strip(" ")
-        self._rest.clear()
-        return line
+
+def _cut(line: str) -> list[str]:
+    return [line[place : place + MAX_LINE] for place in range(0, len(line), MAX_LINE)] or [""]
 
 
 def is_final(line: str) -> bool:
     """Tell whether a line ends an answer: OK, ERROR, +CME ERROR: ..., +CMS ERROR: ... in any case of letters."""
-    upper = line.upper()
+    upper = line[:10].upper()
     return upper in ("OK", "ERROR") or upper.startswith(("+CME ERROR", "+CMS ERROR"))
 
 
@@ -141,6 +215,7 @@ class Answer:
         self._name = name_of(command)
         self._dials = command[:3].upper() in ("ATD", "ATA", "ATO")
         self._echo = command.strip()
+        self._reads = command.endswith("?") and not command.endswith("=?")
         self._urcs = tuple(urcs)
 
     def feed(self, line: str) -> LineKind:
@@ -157,6 +232,13 @@ class Answer:
         self.lines.append(line)
         return LineKind.INFORMATION
 
+    @property
+    def overheard(self) -> list[str]:
+        """Return lines among the information that may have come unasked: a state was read, and told by itself too."""
+        if len(self.lines) < 2 or not self._reads:
+            return []
+        return [line for line in self.lines if is_unsolicited(line, self._urcs)]
+
     def _is_echo(self, line: str) -> bool:
         # An unsolicited line can break into an echo: it then comes in pieces, each the beginning of what is missing.
         if not self._echo or self.lines or not self._echo.startswith(line):
@@ -170,6 +252,9 @@ class Answer:
             # An extended command answers under its own name. What answers under another name answers no one, unless
             # the modem calls it differently: AT+ICCID gives +ICCID, AT+QCCID +QCCID, but AT+CICCID gives +ICCID.
             return name != self._name and not (len(name) > 4 and self._name.endswith(name[1:]))
+        shape = _SESSION_COMMANDS.get(self._name)
+        if shape is not None and not shape.match(line):
+            return True
         return is_unsolicited(line, self._urcs)
 
 
@@ -193,13 +278,13 @@ def fields(text: str) -> list[str]:
     if text.count('"') % 2:
         raise CodecError("AT parameters", expected="paired quotes", found=_short(text))
     parts = [""]
-    quoted = False
-    for character in text:
-        if character == "," and not quoted:
-            parts.append("")
-            continue
-        quoted ^= character == '"'
-        parts[-1] += character
+    for number, piece in enumerate(text.split('"')):
+        if number % 2:
+            parts[-1] += f'"{piece}"'
+        else:
+            first, *others = piece.split(",")
+            parts[-1] += first
+            parts += others
     found = [part.strip() for part in parts]
     return [part[1:-1] if len(part) >= 2 and part[0] == part[-1] == '"' else part for part in found]
 
@@ -250,14 +335,17 @@ def cgla_room(line_limit: int, handle_length: int) -> int:
 def apdu_answer(lines: Iterable[str], name: str) -> bytes:
     """Return the R-APDU of the answer to AT+CSIM or AT+CGLA, hexadecimal text quoted or not.
 
-    Raises CodecError: no such line, a length that is not that of the text, no status word.
+    The length counts characters (27.007 8.17, 8.43); some modems count bytes, and some leave the name away. Raises
+    CodecError: no such line, a length that is not that of the text, no status word.
     """
+    lines = tuple(lines)
     for line in lines:
-        if name_of(line) == name.upper():
-            values = parameters(line, name)
+        named = name_of(line) == name.upper()
+        if named or _BARE_APDU.match(line):
+            values = parameters(line, name) if named else fields(line)
             if len(values) != 2:
                 raise CodecError(f"answer to AT{name}", expected="length and hexadecimal text", found=_short(line))
-            response = _hex(values[0], values[1], f"answer to AT{name}")
+            response = _hex(values[0], values[1], f"answer to AT{name}", or_bytes=True)
             if len(response) < 2:
                 raise CodecError(f"answer to AT{name}", expected="at least a status word", found=_short(line))
             return response
@@ -291,20 +379,37 @@ def apdu_parameters(text: str, *, session: bool) -> tuple[str, bytes]:
 
 def cme_code(final: str) -> int | None:
     """Return the number of a final result code ``+CME ERROR: n``, also where the modem says it in words."""
-    if not final.upper().startswith("+CME ERROR"):
-        return None
-    text = final[len("+CME ERROR") :].lstrip(": ").strip()
+    return _error_code(final, "+CME ERROR", CME_TEXTS) if final.upper().startswith("+CME ERROR") else None
+
+
+def cms_code(final: str) -> int | None:
+    """Return the number of a final result code ``+CMS ERROR: n``, also where the modem says it in words."""
+    return _error_code(final, "+CMS ERROR", CMS_TEXTS) if final.upper().startswith("+CMS ERROR") else None
+
+
+def error_text(final: str) -> str:
+    """Say a final result code in words: ``+CME ERROR: 13`` is "SIM failure"; "" where there is nothing to add."""
+    for code, texts in ((cme_code(final), CME_TEXTS), (cms_code(final), CMS_TEXTS)):
+        if code is not None and code in texts and texts[code].lower() not in final.lower():
+            return texts[code]
+    return ""
+
+
+def _error_code(final: str, name: str, texts: Mapping[int, str]) -> int | None:
+    text = final[len(name) :].lstrip(": ").strip().strip('"')
     if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS:
         return int(text)
-    return next((code for code, words in CME_TEXTS.items() if words.lower() == text.lower()), None)
+    known = next((code for code, words in texts.items() if words.lower() == text.lower()), None)
+    return _OTHER_TEXTS.get(text.lower()) if known is None else known
 
 
-def _hex(length: str, text: str, what: str) -> bytes:
+def _hex(length: str, text: str, what: str, *, or_bytes: bool = False) -> bytes:
     try:
         data = bytes.fromhex(text)
     except ValueError as exc:
         raise CodecError(what, expected="hexadecimal text", found=_short(text)) from exc
-    if not (length.isascii() and length.isdigit()) or len(length) > _MAX_DIGITS or int(length) != len(text):
+    good = (len(text), len(data)) if or_bytes else (len(text),)
+    if not (length.isascii() and length.isdigit()) or len(length) > _MAX_DIGITS or int(length) not in good:
         raise CodecError(what, expected=f"length {len(text)}, which is that of the text", found=_short(length))
     return data
 

@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import Final
 
 from esim_bench.codec import tlv
+from esim_bench.codec.aids import ECASD_AID, ISD_R_AID, ISDP_AID_PREFIX, OTHER_ISD_R_AIDS
 from esim_bench.codec.es10_results import (
     AuthorisationRule,
     EuiccInfo1,
@@ -39,6 +40,10 @@ from esim_bench.codec.schema import RSP
 from esim_bench.errors import BenchError, CodecError
 
 __all__ = [
+    "ECASD_AID",
+    "ISDP_AID_PREFIX",
+    "ISD_R_AID",
+    "OTHER_ISD_R_AIDS",
     "AuthorisationRule",
     "EuiccInfo1",
     "EuiccInfo2",
@@ -59,25 +64,6 @@ __all__ = [
     "profile_infos",
     "swap_nibbles",
 ]
-
-ISD_R_AID: Final = bytes.fromhex("A0000005591010FFFFFFFF8900000100")
-OTHER_ISD_R_AIDS: Final = tuple(
-    bytes.fromhex(aid)
-    for aid in (
-        "A0000005591010FFFFFFFF8900050500",
-        "A0000005591010000000008900000300",
-        "A0000005591010FFFFFFFF8900000177",
-        "A000000559104C696E6B736669656C64",
-        "A06573746B6D65FFFF4953442D522030",
-        "A06573746B6D65FFFF4953442D522031",
-        "A06573746B6D65FFFFFFFF4953442D52",
-    )
-)
-"""ISD-Rs of makes that do not keep to the standard's AID, as their LPAs know them."""
-ECASD_AID: Final = bytes.fromhex("A0000005591010FFFFFFFF8900000200")
-ISDP_AID_PREFIX: Final = bytes.fromhex("A0000005591010FFFFFFFF8900")
-"""13 bytes; two variable bytes and 00 follow (first 0010 00)."""
-
 
 MAX_NICKNAME: Final = 64
 

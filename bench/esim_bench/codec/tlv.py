@@ -19,6 +19,8 @@ MAX_DEPTH = 64
 """Levels of constructed objects that ``check_nesting`` lets through; a profile package has about ten."""
 _REMEMBERED = 8192
 """Bytes of the longest object whose nesting is not looked at twice."""
+_SHORTEST_PART, _LONGEST_PART = 256, 1023
+"""Bytes of such members of an object, certificates above all, whose nesting is not looked at twice either."""
 
 
 class Tlv(NamedTuple):
@@ -48,16 +50,19 @@ class Tlv(NamedTuple):
 
     def children(self) -> list[Tlv]:
         """Parse the value as a list of TLVs. Raises CodecError."""
-        return parse_all(self.value, f"in {self.tag:X}")
+        found = _objects(self.value)
+        return found if found is not None else parse_all(self.value, f"in {self.tag:X}")
 
     def find(self, *path: int) -> Tlv | None:
         """Return the first object down a path of tags, or None."""
         found = self
         for tag in path:
-            child = next((child for child in found.children() if child.tag == tag), None)
-            if child is None:
+            for child in found.children():
+                if child.tag == tag:
+                    found = child
+                    break
+            else:
                 return None
-            found = child
         return found
 
     def get(self, *path: int) -> Tlv:
@@ -66,6 +71,10 @@ class Tlv(NamedTuple):
         if found is None:
             raise CodecError(f"missing member in {self.tag:X}", expected="/".join(f"{tag:X}" for tag in path))
         return found
+
+
+# What the class itself does at each call, without a call between.
+_new = tuple.__new__
 
 
 @lru_cache(maxsize=512)
@@ -102,6 +111,26 @@ def parse_header(data: bytes, offset: int = 0, where: str = "") -> tuple[int, in
 
 
 def _long_header(data: bytes, offset: int, where: str) -> tuple[int, int, int]:
+    # Tags of two bytes, and lengths of up to three, are in every message; what is longer, or broken, is rare.
+    try:
+        tag, at = data[offset], offset + 1
+        if tag & 0x1F == 0x1F:
+            if data[at] & 0x80:
+                return _any_header(data, offset, where)
+            tag, at = tag << 8 | data[at], at + 1
+        length = data[at]
+        if length < 0x80:
+            return tag, length, at + 1
+        if length == 0x81:
+            return tag, data[at + 1], at + 2
+        if length == 0x82:
+            return tag, data[at + 1] << 8 | data[at + 2], at + 3
+    except IndexError:
+        pass
+    return _any_header(data, offset, where)
+
+
+def _any_header(data: bytes, offset: int, where: str) -> tuple[int, int, int]:
     place = f"TLV at byte {offset}" + (f" {where}" if where else "")
     end = len(data)
     if offset >= end:
@@ -153,6 +182,10 @@ def parse_prefix(data: bytes, offset: int = 0, where: str = "") -> Tlv:
 
 def parse(data: bytes, where: str = "") -> Tlv:
     """Parse exactly one object. Raises CodecError, also when bytes follow it."""
+    tag, length, body = parse_header(data, 0, where)
+    if body + length == len(data):
+        raw = bytes(data)
+        return _new(Tlv, (tag, raw[body:], raw, 0))
     tlv = parse_prefix(data, 0, where)
     if len(tlv.raw) != len(data):
         raise CodecError(
@@ -166,15 +199,27 @@ def parse(data: bytes, where: str = "") -> Tlv:
 
 def parse_all(data: bytes, where: str = "") -> list[Tlv]:
     """Parse a concatenation of objects. Raises CodecError."""
+    found = _objects(bytes(data))
+    # Object by object it says what is wrong.
+    return found if found is not None else list(iterate(data, where))
+
+
+def _objects(data: bytes) -> list[Tlv] | None:
+    """Return the objects of a concatenation, None where it is none: every message goes through this, at each level."""
     found = []
     offset, end = 0, len(data)
-    while offset < end:
-        tag, length, body = parse_header(data, offset, where)
-        after = body + length
-        if after > end:
-            parse_prefix(data, offset, where)  # it says what is wrong
-        found.append(Tlv(tag, bytes(data[body:after]), bytes(data[offset:after]), offset))
-        offset = after
+    try:
+        while offset < end:
+            tag, length, body = data[offset], data[offset + 1], offset + 2
+            if tag & 0x1F == 0x1F or length & 0x80:
+                tag, length, body = _long_header(data, offset, "")
+            after = body + length
+            if after > end:
+                return None
+            found.append(_new(Tlv, (tag, data[body:after], data[offset:after], offset)))
+            offset = after
+    except (IndexError, CodecError):
+        return None
     return found
 
 
@@ -189,38 +234,56 @@ def iterate(data: bytes, where: str = "") -> Iterator[Tlv]:
 
 def check_nesting(data: bytes, where: str = "") -> None:
     """Check, all the way down, that no object is longer than the constructed one it lies in. Raises CodecError."""
-    if not (_nests_again(data) if len(data) <= _REMEMBERED else _nests(data)):
+    if not 0 <= (_levels_again(data) if len(data) <= _REMEMBERED else _levels(data)) <= MAX_DEPTH:
         _explain_nesting(data, where)
 
 
-def _nests(data: bytes) -> bool:
-    """Tell whether the nesting holds. This is what every message goes through, so it is quick and says no more."""
+def _levels(data: bytes, parts: bool = True) -> int:
+    """Return how deep the objects are nested, 0: not at all; a negative number where the nesting is broken.
+
+    This is what every message goes through, so it is quick and says no more. ``parts``: remember it of members that
+    are as long as certificates, since the same ones come in message after message.
+    """
     areas = [(0, len(data), 0)]
+    deepest = 0
     while areas:
         offset, end, depth = areas.pop()
         if depth > MAX_DEPTH:
-            return False
+            return depth
+        if depth > deepest:
+            deepest = depth
         while offset < end:
             first = data[offset]
             body = offset + 2
             if body > end:
-                return False
+                return -1
             length = data[offset + 1]
             if first & 0x1F == 0x1F or length & 0x80:
                 try:
                     _, length, body = _long_header(data, offset, "")
                 except CodecError:
-                    return False
+                    return -1
             offset = body + length
             if offset > end:
-                return False
+                return -1
             if first & 0x20 and length:
-                areas.append((body, offset, depth + 1))
-    return True
+                if parts and _SHORTEST_PART <= length <= _LONGEST_PART:
+                    levels = _levels_of_part(data[body:offset])
+                    if levels < 0:
+                        return -1
+                    deepest = max(deepest, depth + 1 + levels)
+                else:
+                    areas.append((body, offset, depth + 1))
+    return deepest
+
+
+@lru_cache(maxsize=64)
+def _levels_of_part(data: bytes) -> int:
+    return _levels(data, parts=False)
 
 
 # An object passes through several layers, each of which must not rely on the one before.
-_nests_again = lru_cache(maxsize=256)(_nests)
+_levels_again = lru_cache(maxsize=256)(_levels)
 
 
 def _explain_nesting(data: bytes, where: str) -> None:

@@ -9,7 +9,12 @@ from esim_bench import tomlfile
 from esim_bench.errors import BenchError, ConfigError
 from esim_bench.events import NullSink
 from esim_bench.ports import load_driver
+from esim_bench.rack.devices import devices
 from esim_bench.rack.model import Rack, SlotSpec
+from esim_bench.rack.observing import open_observer
+from esim_bench.rack.parts import context_of
+from esim_bench.rack.power_plan import check_power
+from esim_bench.rack.reservations import in_words
 from esim_bench.rack.slot import open_slot
 from esim_bench.rack.state import load_state
 from esim_bench.rack.world import World, factory_profile
@@ -30,6 +35,10 @@ def check(rack: Rack, slots: Sequence[SlotSpec] | None = None) -> None:
             for part in (slot.card, slot.modem, slot.power):
                 if part is not None:
                     load_driver(part.driver)
+            for observed in slot.observe:
+                open_observer(observed, context_of(slot, world, NullSink()))
+            if slot.power is not None:
+                check_power(slot, slot.power, context_of(slot, world, NullSink()))
             if slot.sim is not None:
                 if slot.sim.profile is not None:
                     factory_profile(slot.sim.profile)
@@ -51,7 +60,7 @@ def describe(rack: Rack, slot: SlotSpec) -> dict[str, Any]:
         table = slot.card or slot.modem
         way = table.driver if table else "-"
         power = slot.power.driver if slot.power else "not switched"
-        state = "not looked at"
+        state = in_words(devices(slot)) or "free, not looked at"
     return {
         "slot": slot.name,
         "form_factor": slot.form_factor.value,

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 from esim_bench import data, tomlfile
 from esim_bench.agents.ipa.settings import IpaSettings
 from esim_bench.errors import ConfigError
-from esim_bench.ports import FormFactor
+from esim_bench.ports import FormFactor, Proof
 from esim_bench.rack.network import CONNECT_TIMEOUT, ENVIRONMENT, RETRIES, Network
 
 IotVersion = Literal["1.2", "1.0.1"]
@@ -36,6 +36,20 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class KnownGood(_Table):
+    """A ``known_good`` table: the card that the self-test believes to be good, so that what fails is the rig."""
+
+    eid: Annotated[str, Field(pattern=r"^\d{32}$")] | None = None
+    iccid: Annotated[str, Field(pattern=r"^\d{18,20}$")] | None = None
+    """For a card without eUICC, or one whose ISD-R the slot does not reach."""
+
+    @model_validator(mode="after")
+    def _something(self) -> KnownGood:
+        if self.eid is None and self.iccid is None:
+            raise ValueError("expected eid, iccid, or both")
+        return self
+
+
 class RackHead(_Table):
     """The ``[rack]`` table."""
 
@@ -43,6 +57,8 @@ class RackHead(_Table):
     description: str = ""
     pki: str | None = None
     """Simulated slots get their eUICC certificates from this test PKI (a folder made by ``esim-bench pki init``)."""
+    known_good: KnownGood | None = None
+    """The bench's good card, which is put into a slot for ``rack check --self-test``."""
 
 
 class NetworkTable(_Table):
@@ -66,6 +82,33 @@ class DriverTable(BaseModel):
     def settings(self) -> dict[str, Any]:
         """Return the keys that are the driver's own."""
         return dict(self.model_extra or {})
+
+
+Length = Annotated[float, Field(ge=0.0, le=3600.0, allow_inf_nan=False)]
+"""Seconds in a rack file."""
+
+
+class PowerTable(DriverTable):
+    """A ``power`` table: the driver and its keys, and what the rack asks of every cut."""
+
+    proof: Proof | None = None
+    """What proves that the power is off; by default what the slot has: reader, meter, boot lines of the module."""
+    proof_timeout_s: Annotated[float, Field(gt=0.0, le=3600.0, allow_inf_nan=False)] | None = None
+    """How long the proof is waited for; by default 10 s, boot lines as long as the module may take to boot."""
+    off_s: Length | None = None
+    """The least time without power; by default 2 s."""
+    on_s: Length | None = None
+    """The least time with power before the next cut; by default 0.5 s."""
+    usb: Annotated[str, Field(pattern=r"^\d+-\d+(\.\d+)*$")] | None = None
+    """Where the USB device hangs that goes with the power (``1-1.3``), for the proof usb-gone; by default that of the
+    modem's port or of the reader."""
+
+
+class ObserveTable(DriverTable):
+    """An entry of a slot's ``observe`` list: the driver of a sniffer, a debug UART or a meter, and its keys."""
+
+    required: bool = False
+    """Without it a run says nothing of worth: an observer that does not start, or is lost, makes it ERROR."""
 
 
 class EimTable(_Table):
@@ -109,6 +152,14 @@ class SimTable(_Table):
     """The profile (from profiles/) that the card is born with, enabled."""
     rsp: Annotated[list[Literal["sgp22", "sgp32-1.0.1", "sgp32-1.2"]], Field(min_length=1)] = ["sgp22"]
     """The standards of its eUICC: SGP.22, one version of SGP.32, or both."""
+    quirks: dict[str, Any] = {}
+    """What its module does beside what its row of hw/modules says: keys of that file's ``[quirks]`` table."""
+
+    @field_validator("quirks")
+    @classmethod
+    def _known_quirks(cls, value: dict[str, Any]) -> dict[str, Any]:
+        data.Quirks.model_validate(value)
+        return value
 
     @field_validator("rsp")
     @classmethod
@@ -132,10 +183,16 @@ class SlotSpec(_Table):
     module: str | None = None
     card: DriverTable | None = None
     modem: DriverTable | None = None
-    power: DriverTable | None = None
+    power: PowerTable | None = None
+    observe: list[ObserveTable] = []
+    """What listens beside the slot; its events come into the same trace."""
     sim: SimTable | None = None
     ipa: IpaTable | None = None
+    known_good: KnownGood | None = None
+    """Instead of the rack's: a soldered eUICC that is known to be good."""
     protect: bool | None = None
+    isd_r: Annotated[str, Field(pattern=r"^([0-9A-Fa-f]{2}){5,16}$")] | None = None
+    """AID of the ISD-R, where the eUICC does not keep to the standard's and a modem stands before it."""
 
     @property
     def iot(self) -> bool:
@@ -170,6 +227,10 @@ class SlotSpec(_Table):
     def _one_way_to_the_card(self) -> SlotSpec:
         if self.sim is not None and (self.card or self.modem or self.power):
             raise ValueError("a simulated slot has no card, modem or power table: expected sim alone")
+        if self.sim is not None and self.sim.quirks and self.module is None:
+            raise ValueError("quirks are those of a module: expected a module")
+        if self.sim is not None and self.observe:
+            raise ValueError("nothing real hangs at a simulated slot: expected no observe list")
         if self.sim is None and self.card is None and self.modem is None:
             raise ValueError("no way to the card: expected a card, modem or sim table")
         return self

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from esim_bench import clock, data
+from esim_bench import clock
 from esim_bench.agents.download import DownloadResult, OnProgress
 from esim_bench.agents.ipa import Ipa, IpaSettings, MemoryState, StateStore
 from esim_bench.agents.lpa import Lpa
@@ -16,31 +16,28 @@ from esim_bench.card import Card, terminal_capability
 from esim_bench.codec import es10
 from esim_bench.codec.activation_code import ActivationCode
 from esim_bench.codec.eim_configuration import KeyData
+from esim_bench.codec.es10 import ISD_R_AID
 from esim_bench.codec.es10_iot import get_eim_configuration_data
 from esim_bench.codec.iot_info import IotEuiccInfo2
 from esim_bench.codec.metadata import Metadata
 from esim_bench.codec.sgp32 import Version
-from esim_bench.errors import AgentError, CardStatusError, ConfigError, PowerError, RspError
+from esim_bench.errors import AgentError, CardStatusError, ConfigError, PowerError, RigError, RspError
 from esim_bench.events import EventSink, MarkEvent
 from esim_bench.ports import (
     Bearer,
-    CardDriver,
     CardLink,
-    DriverContext,
     FormFactor,
-    ModemDriver,
     ModemLink,
-    PowerControl,
-    SlotDriver,
     SlotHardware,
-    load_driver,
 )
 from esim_bench.rack import installed, safe_state
 from esim_bench.rack.locks import DeviceLocks
-from esim_bench.rack.model import DriverTable, IpaTable, SlotSpec
+from esim_bench.rack.model import IpaTable, SlotSpec
+from esim_bench.rack.observing import trouble_of
+from esim_bench.rack.parts import context_of, open_parts
 from esim_bench.rack.power import OFF_SECONDS, ProvenPower, say_goodbye
-from esim_bench.rack.power_plan import open_power
 from esim_bench.rack.radio import Radio, RadioBearer
+from esim_bench.rack.record import DeviceRecord
 from esim_bench.rack.state import SimState
 from esim_bench.rack.trust import Trust
 from esim_bench.rack.world import World
@@ -49,8 +46,6 @@ DOWNLOAD_FEATURES = (
     *("directRsp", "directRspServerCommunication", "indirectRsp", "indirectRspServerCommunication"),
     "eimDownloadDataHandling",
 )
-_REGISTERED = ("1", "5")
-"""Registered at home, registered roaming (TS 27.007 10.1.22)."""
 TAC = bytes.fromhex("35290611")
 
 
@@ -85,7 +80,8 @@ class Slot:
         self.hardware = hardware
         self.protected = spec.protected and not allow_destructive
         capability = terminal_capability(lpa=not spec.iot or spec.sim is None or "sgp22" in spec.sim.rsp, ipa=spec.iot)
-        self.card = Card(hardware.card, sink=sink, protect=self.protected, capability=capability)
+        isd_r = bytes.fromhex(spec.isd_r) if spec.isd_r else ISD_R_AID
+        self.card = Card(hardware.card, sink=sink, protect=self.protected, capability=capability, isd_r=isd_r)
         self.radio = Radio(self.card.read_iccid)
         self._bearers: list[Bearer] = []
         self.bearer = self._bearer()
@@ -101,6 +97,7 @@ class Slot:
         self.locks: DeviceLocks | None = None
         """Of its devices, given back by ``close``."""
         self.run: str | None = None
+        self.record = DeviceRecord(spec.form_factor.value, spec.module)
         self.flash: StateStore = MemoryState()
         """The memory of the device beside its eUICC: what its IPA must not forget."""
         self._ipa: Ipa | None = None
@@ -195,14 +192,17 @@ class Slot:
         """Tell whether the enabled profile gives connectivity; a modem is asked whether it is registered."""
         if self.spec.simulated or self.modem is None:
             return self.radio.connected
-        answer = await self.modem.command("AT+CEREG?")
-        state = [line.partition(",")[2].partition(",")[0].strip() for line in answer.lines if "+CEREG:" in line]
-        return bool(state) and state[0] in _REGISTERED
+        return any(state.registered for state in (await self.modem.registration()).values())
 
     # ------------------------------------------------------------------------------------------------------- power
 
     async def start(self) -> None:
-        """Power the slot, wait for its boot, start the card."""
+        """Power the slot, wait for its boot, start the card. What listens beside it begins before that.
+
+        Raises RigError when a required observer does not.
+        """
+        for observer in self.hardware.observers:
+            await observer.start()
         if not self.powered:
             await self.restore_power()
         if self.modem is not None:
@@ -249,11 +249,14 @@ class Slot:
 
         Raises PowerError also when the module does not say that it is down: its supply then stays.
         """
-        dialect = data.module(self.spec.module) if self.spec.module is not None else None
-        if self.modem is not None and dialect is not None and not self.spec.simulated:
-            power = self.hardware.power
-            awake_since = power.on_since if isinstance(power, ProvenPower) else None
-            await say_goodbye(self.modem, dialect, self.sink, awake_since)
+        power = self.hardware.power
+        if (
+            self.modem is not None
+            and isinstance(power, ProvenPower)
+            and not power.orderly
+            and await say_goodbye(self.modem, self.sink, power.on_since)
+        ):
+            power.said_down()
         await self.cut()
 
     async def power_cycle(self, off_seconds: float = OFF_SECONDS, *, orderly: bool = False) -> None:
@@ -266,10 +269,21 @@ class Slot:
         await self.start()
 
     @property
+    def cut_unproven(self) -> bool:
+        """Tell whether the proof of the last cut can only come when the power is back: boot lines."""
+        power = self.hardware.power
+        return isinstance(power, ProvenPower) and power.unproven
+
+    @property
     def power_trouble(self) -> PowerError | None:
         """Return the first cut (or power-on) that failed or was not proven: nothing after it tells of the device."""
         power = self.hardware.power
         return power.trouble if isinstance(power, ProvenPower) else None
+
+    @property
+    def rig_trouble(self) -> RigError | None:
+        """Return why no verdict on the device is possible: its power, or an observer that the rack file requires."""
+        return self.power_trouble or trouble_of(self.hardware.observers)
 
     async def recover(self) -> None:
         """Bring card and terminal to a fresh start after a profile switch: reset of the card or of the modem."""
@@ -365,6 +379,10 @@ class Slot:
         await self.lpa.memory_reset(operational=operational, test=test, default_dp_address=default_dp_address)
         if operational or test:
             await self.recover()
+        there = [one for one in await self.lpa.profiles() if operational and one.class_name == "operational"]
+        if there:
+            text = "the eUICC said ok to eUICCMemoryReset and did not do it"
+            raise AgentError(text, code="memoryNotReset", hint=f"{len(there)} operational profiles are still there")
         if self.spec.protected:
             eid = await self.lpa.eid()
             left = {es10.iccid_to_text(one.iccid) for one in await self.lpa.profiles() if one.iccid is not None}
@@ -422,63 +440,4 @@ def open_slot(
     ConfigError: unknown driver, unusable table.
     """
     context = context_of(spec, world, sink, state)
-    return Slot(spec, world, sink, _open_hardware(spec, context), allow_destructive=allow_destructive)
-
-
-def context_of(spec: SlotSpec, world: World, sink: EventSink, state: bytes | None = None) -> DriverContext:
-    """Return what the drivers of a slot are handed."""
-    return DriverContext(
-        slot=spec.name,
-        form_factor=spec.form_factor,
-        sink=sink,
-        rng=world.rng(spec.name),
-        randomness=world.randomness(spec.name),
-        dialect=data.module(spec.module) if spec.module else None,
-        identity=world.identity(spec.name) if spec.sim else None,
-        preload=world.preload(spec) if spec.sim and state is None else (),
-        state=state,
-    )
-
-
-def _open_hardware(spec: SlotSpec, context: DriverContext) -> SlotHardware:
-    if spec.sim is not None:
-        driver = load_driver("sim")
-        if not isinstance(driver, SlotDriver):
-            raise ConfigError("the driver cannot open a whole slot", expected="a SlotDriver", found="sim")
-        return driver.open_slot(spec.sim.model_dump(), context)
-    modem: ModemLink | None = None
-    card: CardLink | None = None
-    if spec.modem is not None:
-        driver = load_driver(spec.modem.driver)
-        if not isinstance(driver, ModemDriver):
-            raise _wrong_kind(spec.modem, "modem")
-        modem, card = driver.open_modem(spec.modem.settings(), context)
-    if spec.card is not None:
-        driver = load_driver(spec.card.driver)
-        if not isinstance(driver, CardDriver):
-            raise _wrong_kind(spec.card, "card")
-        card = driver.open_card(spec.card.settings(), context)
-    if card is None:
-        raise ConfigError("no way to the card", where=spec.name, expected="a card, modem or sim table")
-    power: PowerControl = NoPower()
-    if spec.power is not None:
-        power = open_power(spec, spec.power, replace(context, modem=modem), card, modem)
-    return SlotHardware(card=card, power=power, modem=modem)
-
-
-def _wrong_kind(table: DriverTable, part: str) -> ConfigError:
-    return ConfigError(f"the driver cannot serve as {part}", expected=f"a driver of a {part}", found=repr(table.driver))
-
-
-class NoPower:
-    """The power of a slot that nobody switches: it is on."""
-
-    async def on(self) -> None:
-        """Do nothing: the supply is on."""
-
-    async def off(self) -> None:
-        """Refuse. Raises ConfigError."""
-        raise ConfigError("this slot's power cannot be switched", expected="a power table in the rack file")
-
-    async def close(self) -> None:
-        """Do nothing."""
+    return Slot(spec, world, sink, open_parts(spec, context), allow_destructive=allow_destructive)

@@ -63,6 +63,7 @@ def _suite(run: dict[str, Any], slot: dict[str, Any]) -> ET.Element:
         "outcome": outcome,
         "trace": slot.get("trace"),
         "apdus": slot.get("apdus"),
+        **_device(slot.get("device") or {}),
     }
     for key, value in about.items():
         if value is not None:
@@ -78,6 +79,19 @@ def _suite(run: dict[str, Any], slot: dict[str, Any]) -> ET.Element:
         suite.set("timestamp", found[0])
     suite.set("hostname", "localhost")
     return suite
+
+
+def _device(device: dict[str, Any]) -> dict[str, Any]:
+    """Return who the device was: nobody compares the runs of two firmwares without knowing it."""
+    euicc, modem = device.get("euicc") or {}, device.get("modem") or {}
+    return {
+        "eid": device.get("eid"),
+        "atr": device.get("atr"),
+        "euicc_firmware": euicc.get("firmware"),
+        "modem": " ".join(filter(None, (modem.get("manufacturer"), modem.get("model")))) or None,
+        "revision": modem.get("revision"),
+        "imei": modem.get("imei"),
+    }
 
 
 def _case(suite: ET.Element, class_name: str, step: dict[str, Any]) -> str | None:

@@ -16,6 +16,7 @@ async def start(bench: Bench) -> None:
     async with bench.step("start") as step:
         await bench.slot.start()
         atr = bench.slot.card.atr
+        bench.slot.record.atr = atr.hex().upper()
         step.detail = f"ATR {atr.hex().upper()}" if atr else "ready"
 
 
@@ -25,8 +26,12 @@ async def identify(bench: Bench) -> None:
     async with bench.step("identify") as step:
         eid = await slot.lpa.eid()
         info = await slot.lpa.info()
+        slot.record.saw_euicc(eid, info)
         cis = short_ci_names(map(bytes.fromhex, info.ci_keys), bench.slot.world.ci_key_id)
         step.detail = f"EID {eid}, SGP.22 v{info.svn_text}, firmware {info.firmware_text}, trusts {cis}"
+        await slot.record.saw_modem(slot)
+        if slot.record.modem:
+            step.detail += f", {' '.join(slot.record.modem.values())}"
     async with bench.step("form factor") as step:
         contradictions = await slot.form_factor_contradictions()
         if contradictions:
@@ -112,6 +117,10 @@ async def verify(bench: Bench, iccid: bytes, imsi: str | None, name: str = "veri
             "enabled profile", expected=text, found=es10.iccid_to_text(now.iccid) if now and now.iccid else None
         )
         bench.check("EF.ICCID", expected=text, found=await card.read_iccid())
+        if bench.slot.modem is not None:
+            # A modem goes on with what it read at the start of its SIM; one that tells no ICCID is not asked for more.
+            shown = await bench.slot.modem.wait_iccid(text)
+            bench.check("ICCID that the modem shows", expected=text, found=shown or text)
         found = await card.read_imsi()
         if imsi is not None:
             bench.check("EF.IMSI", expected=imsi, found=found)

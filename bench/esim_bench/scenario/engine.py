@@ -23,7 +23,11 @@ from esim_bench.agents.secrecy import hide
 from esim_bench.errors import BenchError
 from esim_bench.events import MarkEvent
 from esim_bench.rack.model import Rack, SlotSpec
-from esim_bench.rack.slot import Slot, open_slot
+from esim_bench.rack.opening import open_for_work
+from esim_bench.rack.operator import Operator
+from esim_bench.rack.record import run_bench, slot_bench
+from esim_bench.rack.safe_state import within, yielding
+from esim_bench.rack.slot import Slot
 from esim_bench.rack.source import ProfileSource
 from esim_bench.rack.state import save_state
 from esim_bench.rack.world import World
@@ -41,6 +45,9 @@ T = TypeVar("T")
 
 SLOT_TIMEOUT = 24 * 3600.0
 """Seconds after which a scenario on one slot is given up."""
+
+RECORD_SECONDS = 15.0
+"""Longest that a device is asked who it is, where its scenario did not."""
 
 OnStep = Callable[[str, str, str | None], None]
 """Told of each step: slot, step name, outcome (None when it begins)."""
@@ -65,6 +72,12 @@ class RunOptions:
     """Leave secrets in the traces of real slots, in files that only their owner may read."""
     on_record: OnRecord | None = None
     """Told of each record of each trace after its write has returned."""
+    operator: Operator | None = None
+    """Who can be asked to do something at real slots; None: nobody is there."""
+    note: str = ""
+    """What others who want a slot read of this run."""
+    tell: Callable[[str], None] = lambda text: None
+    """Told of what an operator should know beside the results: a stale lock, a slot that was left without power."""
 
 
 def run_scenario(
@@ -91,6 +104,7 @@ def run_scenario(
         started=started.isoformat(timespec="seconds"),
         params=_shown(params),
         version=esim_bench.__version__,
+        bench=run_bench(rack),
         process={"pid": os.getpid(), "host": socket.gethostname(), "since_ns": time.time_ns()},
     )
     repetition = 1
@@ -106,7 +120,7 @@ def run_scenario(
         while True:
             world = World(rack, _seed(options.seed, repetition), tls_roots=options.tls_roots)
             planned = result.slots[-len(slots) :] if slots else []
-            job = _run_slots(world, slots, scenario, params, options, planned, on_step or _silent)
+            job = _run_slots(world, slots, scenario, params, options, planned, on_step or _silent, run_id)
             in_time(rack, options.real_time, job)
             if repetition == options.repeat or result.outcome is Outcome.ABORTED:
                 break
@@ -140,6 +154,7 @@ def _plan(result: RunResult, slots: Sequence[SlotSpec], trace_dir: Path, repetit
                 result.scenario,
                 trace=str(trace_dir / name),
                 repetition=repetition,
+                bench=slot_bench(spec),
             )
         )
 
@@ -229,6 +244,7 @@ async def _run_slots(
     options: RunOptions,
     results: Sequence[SlotResult],
     on_step: OnStep,
+    run_id: str,
 ) -> None:
     if isinstance(params, ProfileSource):
         # An unreadable package is the operator's mistake: say so before any slot is touched.
@@ -236,7 +252,7 @@ async def _run_slots(
     try:
         async with asyncio.TaskGroup() as group:
             for spec, result in zip(slots, results, strict=True):
-                job = _run_slot(world, spec, scenario, params, options, on_step, result)
+                job = _run_slot(world, spec, scenario, params, options, on_step, result, run_id)
                 group.create_task(job, name=spec.name)
     except asyncio.CancelledError:
         for result in results:
@@ -252,6 +268,7 @@ async def _run_slot(
     options: RunOptions,
     on_step: OnStep,
     result: SlotResult,
+    run_id: str,
 ) -> None:
     """Run the scenario on one slot. Whatever goes wrong there is its outcome, and nobody else's."""
     began = clock.now()
@@ -261,10 +278,14 @@ async def _run_slot(
     trace: SlotTrace | None = None
     extra: list[StepResult] = []
     words: list[str] = []
+    given_up: asyncio.CancelledError | None = None
 
     def failed(exc: BaseException, name: str = scenario.name) -> None:
-        result.outcome = outcome_of(exc)
-        extra.append(StepResult(name, result.outcome, clock.now() - began, hide(_said(exc), words)))
+        outcome = outcome_of(exc)
+        # What went wrong while tidying up never hides what went wrong before; a stuck device is seldom closed well.
+        if result.outcome is not Outcome.TIMEOUT or name != "close":
+            result.outcome = outcome if name == scenario.name else worst([result.outcome, outcome])
+        extra.append(StepResult(name, outcome, clock.now() - began, hide(_said(exc), words)))
 
     try:
         assert result.trace is not None
@@ -273,12 +294,25 @@ async def _run_slot(
         journal = Journal.create(result.trace, slot=spec.name, **secrecy)
         trace = SlotTrace(journal, options.on_record, await _live_mask(world, spec, params, options))
         trace.emit(MarkEvent(clock.wall_ns(), marks.begun(scenario.name, spec.form_factor.value, spec.name)))
-        slot = open_slot(spec, world, trace, allow_destructive=options.allow_destructive)
-        bench = Bench(slot, lambda step, outcome: on_step(spec.name, step, outcome), secrets=words)
+        slot = await open_for_work(
+            *(spec, world, trace),
+            allow_destructive=options.allow_destructive,
+            run=run_id,
+            note=options.note or scenario.name,
+            tell=options.tell,
+        )
+        bench = Bench(
+            slot,
+            lambda step, outcome: on_step(spec.name, step, outcome),
+            secrets=words,
+            operator=options.operator,
+        )
         async with asyncio.timeout(options.timeout) as scope:
             trace.on_failure = _stop(scope)
             if trace.failure is None:
-                await scenario.run(bench, params)
+                job = scenario.run(bench, params)
+                # A driver may be deaf to its cancellation; simulated ones are not.
+                await (job if spec.simulated else yielding(job))
         result.outcome = worst(step.outcome for step in bench.steps)
     except StepFailed as exc:
         result.outcome = exc.outcome
@@ -292,9 +326,13 @@ async def _run_slot(
         result.seconds = clock.now() - began
         try:
             if slot is not None:
+                slot.timed_out = result.outcome is Outcome.TIMEOUT
+                await _recorded(slot, result)
                 await slot.close()
                 if options.keep_state and slot.hardware.snapshot is not None:
                     save_state(world.rack, spec.name, slot.sim_state())
+        except asyncio.CancelledError as exc:
+            result.outcome, given_up = Outcome.ABORTED, exc
         except Exception as exc:
             failed(exc, "close")
         if trace is not None:
@@ -309,6 +347,16 @@ async def _run_slot(
                 failed(trace.failure, "trace")
         result.steps = [*(bench.steps if bench is not None else ()), *extra]
         result.ended = True
+        if given_up is not None:
+            raise given_up
+
+
+async def _recorded(slot: Slot, result: SlotResult) -> None:
+    """Keep who the device was. A simulated one is not asked: nothing may come into its trace behind the scenario."""
+    if not slot.spec.simulated and slot.powered and not slot.timed_out and result.outcome is not Outcome.ABORTED:
+        with suppress(Exception):
+            await within(RECORD_SECONDS, slot.record.complete(slot), "no answer")
+    result.device = slot.record.document()
 
 
 def _stop(scope: asyncio.Timeout) -> Callable[[], None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from esim_bench.scenario import (
     eim_rotation,
     emergency,
     fallback,
+    hot_swap,
     indirect_download,
     power_cycle,
     provision,
@@ -33,7 +34,7 @@ class Scenario:
     summary: str
     description: str
     params: type[BaseModel]
-    run: Callable[[Bench, Any], Awaitable[None]]
+    run: Callable[[Bench, Any], Coroutine[Any, Any, None]]
 
     def parse(self, given: Mapping[str, str]) -> BaseModel:
         """Check parameters. Raises ConfigError that names each wrong one."""
@@ -72,7 +73,7 @@ def _scenario(module: Any) -> Scenario:
     return Scenario(module.NAME, summary.strip(), rest.strip(), module.Params, module.run)
 
 
-CONSUMER = (provision, switch, power_cycle)
+CONSUMER = (provision, switch, power_cycle, hot_swap)
 """With an LPA (SGP.22)."""
 IOT = (zero_touch, psmo_switch, indirect_download, rollback, fallback, emergency, eim_rotation, attacks)
 """With an IPA and an eIM (SGP.32)."""

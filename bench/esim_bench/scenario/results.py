@@ -15,6 +15,7 @@ from esim_bench.errors import (
     ConfigError,
     CryptoError,
     DeviceTimeout,
+    NoAccessError,
     ProtocolError,
     RspError,
 )
@@ -49,11 +50,17 @@ class Skip(BenchError):
     """A scenario cannot be run on this slot: the message says what is missing."""
 
 
+class Aborted(BenchError):
+    """The operator wants no more of it."""
+
+
 def outcome_of(error: BaseException) -> Outcome:
     """Tell what an exception that ended a step means."""
     match error:
         case Skip():
             return Outcome.SKIPPED
+        case Aborted():
+            return Outcome.ABORTED
         case DeviceTimeout() | TimeoutError():
             return Outcome.TIMEOUT
         case ConfigError():
@@ -61,6 +68,7 @@ def outcome_of(error: BaseException) -> Outcome:
         case (
             CheckFailed()
             | CardStatusError()
+            | NoAccessError()
             | ProtocolError()
             | RspError()
             | AgentError()
@@ -107,6 +115,10 @@ class SlotResult:
     repetition: int = 1
     began: bool = False
     ended: bool = False
+    device: dict[str, Any] = field(default_factory=dict)
+    """What the device told of itself: EID, ATR, versions, the modem's identity."""
+    bench: dict[str, Any] = field(default_factory=dict)
+    """What it was reached by: drivers and their packages, names of the devices."""
 
     def document(self, *, running: bool = False) -> dict[str, Any]:
         """Return the slot's result as JSON values; while the run is running, None is the outcome of what has none."""
@@ -120,6 +132,8 @@ class SlotResult:
             "trace": self.trace,
             "apdus": self.apdus,
             "repetition": self.repetition,
+            "device": self.device,
+            "bench": self.bench,
         }
 
 
@@ -135,6 +149,8 @@ class RunResult:
     started: str
     params: dict[str, Any]
     version: str
+    bench: dict[str, Any] = field(default_factory=dict)
+    """Our version, the rack file's digest; of real racks also host, kernel and libraries."""
     slots: list[SlotResult] = field(default_factory=list)
     process: dict[str, Any] | None = None
     """Who works on the run, while it is running: pid, host, since_ns."""
@@ -167,6 +183,7 @@ class RunResult:
             "started": self.started,
             "params": self.params,
             "version": self.version,
+            "bench": self.bench,
             "slots": [slot.document(running=self.running) for slot in self.slots],
             **more,
         }

@@ -28,6 +28,7 @@ class SlotTrace:
         self._journal = journal
         self._on_record = on_record
         self._mask = mask
+        self._closed = False
 
     @property
     def apdus(self) -> int:
@@ -36,7 +37,8 @@ class SlotTrace:
 
     def emit(self, event: Event) -> None:
         """Write one record, then tell of it."""
-        if self.failure is not None:
+        if self.failure is not None or self._closed:
+            # A driver that was left behind may still have something to say.
             return
         try:
             self._journal.emit(event)
@@ -49,7 +51,8 @@ class SlotTrace:
             self._on_record(self._journal.slot, self._journal.records, event)
 
     def close(self) -> None:
-        """Close the journal."""
+        """Close the journal; what comes later is not recorded."""
+        self._closed = True
         try:
             self._journal.close()
         except OSError as exc:  # some file systems say only now that there was no room
@@ -58,4 +61,5 @@ class SlotTrace:
     def _fail(self, failure: BenchError) -> None:
         if self.failure is None:
             self.failure = failure
-            self.on_failure()
+            if not self._closed:
+                self.on_failure()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from esim_bench.errors import BenchError
-from esim_bench.events import ApduEvent
+from esim_bench.events import ApduEvent, SniffedApduEvent
 from esim_bench.trace import pcapng
 from esim_bench.trace.decode import ApduDecoder
 from esim_bench.trace.reader import Reader
@@ -51,7 +51,7 @@ def _copy(reader: Reader, out: BinaryIO) -> None:
             out.write(reader.raw(done, start))
         block = reader.raw(start, end)
         meaning = decoders.setdefault(record.slot, ApduDecoder()).observe(record.event)
-        if isinstance(record.event, ApduEvent) and not record.comment:
+        if isinstance(record.event, ApduEvent | SniffedApduEvent) and not record.comment:
             text = f"{meaning.text} [masked]" if record.masked else meaning.text
             block = pcapng.commented(block, text.encode("utf-8", "replace")[:_MAX_COMMENT])
         out.write(block)

@@ -8,19 +8,35 @@ whatever the bytes are: a trace is most needed when a device sends nonsense.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from esim_bench.codec import es10, es10_iot, es10_iot_answers, esipa
 from esim_bench.codec.apdu import channel_of, sw_text
 from esim_bench.errors import BenchError
-from esim_bench.events import ApduEvent, AtEvent, AtrEvent, Event, MarkEvent, PowerEvent, RspEvent
+from esim_bench.events import (
+    ApduEvent,
+    AtEvent,
+    AtrEvent,
+    Event,
+    MarkEvent,
+    PowerEvent,
+    RspEvent,
+    SampleEvent,
+    SniffedApduEvent,
+    SniffEvent,
+    SniffKind,
+    UartEvent,
+)
 from esim_bench.trace import names
 from esim_bench.trace.commands import Parts, Selection, describe_command, parts_of, strip_sw
 
 LOAD_BPP: Final = "ES10b.LoadBoundProfilePackage"
 _BPP: Final = 0xBF36
 _MAX_CHAIN: Final = 1 << 20
+SNIFFED: Final = "sniffed"
+"""Stands before the meaning and the function of what a sniffer heard, to tell it from what the bench sent."""
+_CARD_BEGINS_ANEW: Final = frozenset((SniffKind.ATR, SniffKind.RESET, SniffKind.INSERT, SniffKind.EJECT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +112,11 @@ class ApduDecoder:
 
     def __init__(self) -> None:
         self._talks: dict[tuple[int, int], _Conversation] = {}
+        self._heard: dict[str, ApduDecoder] = {}
+        """By source: a module's own conversations with its card, which the bench's have nothing to do with."""
 
     def reset(self) -> None:
-        """Forget everything: the card was reset or lost its power."""
+        """Forget everything of the bench's own conversations: the card was reset or lost its power."""
         self._talks.clear()
 
     def feed(self, event: ApduEvent) -> str:
@@ -109,9 +127,25 @@ class ApduDecoder:
         """Return the meaning of any event; resets and power cuts are taken to heart. Never raises."""
         if isinstance(event, ApduEvent):
             return self.interpret(event)
-        if isinstance(event, AtrEvent | PowerEvent):
+        if isinstance(event, SniffedApduEvent):
+            return self._sniffed(event)
+        if isinstance(event, SniffEvent):
+            if event.kind in _CARD_BEGINS_ANEW:
+                self._heard.pop(event.source, None)
+        elif isinstance(event, AtrEvent | PowerEvent):
             self.reset()
+            if isinstance(event, PowerEvent):
+                self._heard.clear()
         return Meaning(describe_event(event))
+
+    def _sniffed(self, event: SniffedApduEvent) -> Meaning:
+        if event.source not in self._heard:
+            self._heard[event.source] = ApduDecoder()
+        apdu = ApduEvent(event.at_ns, event.command, event.response, event.duration_ns)
+        meaning = self._heard[event.source].interpret(apdu)
+        flaws = f" ({event.flaws})" if event.flaws else ""
+        function = f"{SNIFFED} {meaning.function}" if meaning.function else ""
+        return replace(meaning, text=f"{SNIFFED}: {meaning.text}{flaws}", function=function)
 
     def interpret(self, event: ApduEvent) -> Meaning:
         """Return the meaning of the next APDU. Never raises."""
@@ -317,8 +351,14 @@ def describe_event(event: Event) -> str:
             return _describe_rsp(event)
         case MarkEvent():
             return event.text
-        case ApduEvent():
-            return ApduDecoder().feed(event)
+        case SniffEvent():
+            return _describe_sniff(event)
+        case UartEvent(cut=cut):
+            return event.line + (f" [{cut} bytes more]" if cut else "")
+        case SampleEvent():
+            return _describe_sample(event)
+        case ApduEvent() | SniffedApduEvent():
+            return ApduDecoder().observe(event).text
 
 
 def rsp_function(url: str) -> str:
@@ -343,3 +383,27 @@ def _describe_rsp(event: RspEvent) -> str:
     where = f" {event.url}" if name != event.url else ""
     sizes = f"{len(event.request)} bytes out, {len(event.response)} in"
     return f"{name} -> {event.status}{outcome}, {milliseconds(event.duration_ns)}, {sizes}{where}"
+
+
+_SNIFFS: Final = {
+    SniffKind.SPEED: "speed changed",
+    SniffKind.INSERT: "card inserted",
+    SniffKind.EJECT: "card ejected",
+    SniffKind.RESET: "reset asserted",
+    SniffKind.RELEASE: "reset released",
+    SniffKind.TIMEOUT: "waiting time over: the card was silent",
+}
+
+
+def _describe_sniff(event: SniffEvent) -> str:
+    text = _SNIFFS.get(event.kind) or (event.kind.name if event.kind is not SniffKind.NOISE else "no exchange:")
+    if event.data:
+        text += f" {event.data.hex().upper()}"
+    return f"{SNIFFED}: {text}" + (f", {event.detail}" if event.detail else "")
+
+
+def _describe_sample(event: SampleEvent) -> str:
+    parts = [] if event.amperes is None else [f"{event.amperes * 1000:.1f} mA"]
+    if event.volts is not None:
+        parts.append(f"{event.volts:.3f} V")
+    return ", ".join(parts) or "no value"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from esim_bench.errors import ConfigError
-from esim_bench.events import ApduEvent
+from esim_bench.events import ApduEvent, SniffedApduEvent
 from esim_bench.trace import show
 from esim_bench.trace.decode import ApduDecoder
 from esim_bench.trace.journal import Journal
@@ -37,7 +37,7 @@ def masked(reader: Reader) -> Iterator[Record]:
     for record in reader:
         event, spans = masks.setdefault(record.slot, SecretMask()).apply(record.event)
         meaning = decoders.setdefault(record.slot, ApduDecoder()).observe(event)
-        comment = meaning.text if spans or isinstance(event, ApduEvent) else record.comment
+        comment = meaning.text if spans or isinstance(event, ApduEvent | SniffedApduEvent) else record.comment
         if (spans or record.masked) and "[masked]" not in comment:
             comment += " [masked]"
         yield replace(record, event=event, comment=comment, masked=tuple(sorted({*spans, *record.masked})))

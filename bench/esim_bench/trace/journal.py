@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from esim_bench.errors import ConfigError, RigError
-from esim_bench.events import ApduEvent, Event
+from esim_bench.events import ApduEvent, Event, SniffedApduEvent
 from esim_bench.trace import pcapng, records
 from esim_bench.trace.annotate import annotate
 from esim_bench.trace.decode import describe_event
@@ -31,12 +31,13 @@ class Journal:
         self.path = path
         self.slot = slot
         self.apdus = 0
-        """APDUs in the file: as many packets as a packet tool shows for ``gsm_sim``."""
+        """The bench's own APDUs in the file: what a packet tool shows for ``gsm_sim``, without what was sniffed."""
         self.records = 0
         self._descriptor = descriptor
         self._size = size
         self._mask = mask
         self._sim = pcapng.PacketWriter(pcapng.TYPE_SIM)
+        self._sniffed = pcapng.PacketWriter(pcapng.TYPE_SIM, pcapng.SNIFFED)
         self._log = pcapng.PacketWriter(pcapng.TYPE_LOG)
         self._plain = PlainApdus(self._sim).block
 
@@ -115,12 +116,13 @@ class Journal:
     def record(self, event: Event, spans: tuple[records.Span, ...]) -> None:
         """Write one record as it is; ``spans`` say what of it is masked already. Raises RigError."""
         comment = b""
-        if isinstance(event, ApduEvent):
+        if isinstance(event, ApduEvent | SniffedApduEvent):
             packet = records.apdu_packet(event)
             if packet is not None and len(packet) <= pcapng.MAX_PAYLOAD:
                 detail = records.apdu_detail(event, packet, spans)
-                self._write(self._sim.block(event.at_ns, packet, comment, detail))
-                self.apdus += 1
+                own = isinstance(event, ApduEvent)
+                self._write((self._sim if own else self._sniffed).block(event.at_ns, packet, comment, detail))
+                self.apdus += own
                 self.records += 1
                 return
             # Not an APDU at all (no header, no status word) or longer than a datagram: kept, but not shown as one.

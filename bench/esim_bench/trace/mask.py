@@ -3,7 +3,8 @@
 Hidden are: the data of VERIFY, CHANGE, DISABLE, ENABLE and UNBLOCK PIN; the answers to AUTHENTICATE; the matching id
 and the hashed confirmation code of a download, in the APDUs of ES10b, in the messages of ES9+ and ESipa, and where the
 eUICC's signed answers repeat them; the same bytes inside AT lines; AT+CPIN, AT+CPWD, AT+CLCK; and any word the caller
-names.
+names. What was sniffed is treated like our own; where bytes may have been lost nobody can tell what is a secret, so all
+is hidden. In the lines of a debug UART AT commands and dumps of PIN commands are found wherever they stand.
 """
 
 from __future__ import annotations
@@ -18,7 +19,20 @@ from typing import Final, Protocol
 from esim_bench.codec import tlv
 from esim_bench.codec.apdu import channel_of
 from esim_bench.errors import CodecError
-from esim_bench.events import ApduEvent, AtEvent, AtrEvent, Event, MarkEvent, PowerEvent, RspEvent
+from esim_bench.events import (
+    ApduEvent,
+    AtEvent,
+    AtrEvent,
+    Event,
+    MarkEvent,
+    PowerEvent,
+    RspEvent,
+    SampleEvent,
+    SniffedApduEvent,
+    SniffEvent,
+    SniffKind,
+    UartEvent,
+)
 from esim_bench.trace.records import Span
 
 FILLER: Final = 0x2A
@@ -42,6 +56,7 @@ _SECRET_PATHS: Final = (
 )
 _PIN_COMMANDS: Final = frozenset((0x20, 0x24, 0x26, 0x28, 0x2C))
 _AUTHENTICATE: Final = frozenset((0x88, 0x89))
+_ANY_AUTHENTICATE: Final = 0x88
 _MAX_STREAM: Final = 1 << 18
 
 
@@ -80,27 +95,46 @@ class _Stream:
     ins: int = 0
     last_header: bytes = b""
     last_length: int = 0
+    doubt: bool = False
+    """What went before was not heard: an answer, or the rest of a chain, may be a secret."""
 
 
 class _ApduMask:
     """Finds the secrets in the commands and responses of one card, each seen once, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, doubt: bool = False) -> None:
         self._streams: dict[tuple[int, int], _Stream] = {}
+        self._doubt = doubt
 
     def reset(self) -> None:
         self._streams.clear()
+        self._doubt = False
+
+    def lose(self) -> None:
+        """Take note that something was not heard: from here on all is hidden that an earlier command could explain."""
+        self._streams.clear()
+        self._doubt = True
+
+    def _stream(self, session: int, cla: int) -> _Stream:
+        key = session, channel_of(cla)
+        stream = self._streams.get(key)
+        if stream is None:
+            stream = self._streams[key] = _Stream(ins=_ANY_AUTHENTICATE if self._doubt else 0, doubt=self._doubt)
+        return stream
 
     def command(self, session: int, command: bytes) -> list[Span]:
         """Return (start, end) of secrets in a command."""
         if len(command) < 5:
             return []
-        stream = self._streams.setdefault((session, channel_of(command[0])), _Stream())
+        stream = self._stream(session, command[0])
         ins = command[1]
         if ins == 0xC0:
             return []
         lc = command[4]
         data = command[5 : 5 + lc]
+        if stream.doubt and ins == 0xE2 and command[3]:
+            return [(5, 5 + len(data))] if data else []  # in the middle of a chain
+        stream.doubt = False
         stream.ins = ins
         stream.response.clear()
         if ins in _PIN_COMMANDS:
@@ -122,7 +156,7 @@ class _ApduMask:
         size = len(response) - 2
         if len(command) < 4 or size <= 0:
             return []
-        stream = self._streams.setdefault((session, channel_of(command[0])), _Stream())
+        stream = self._stream(session, command[0])
         if stream.ins in _AUTHENTICATE:
             return [(0, size)]
         if stream.ins != 0xE2:
@@ -162,6 +196,45 @@ _WHOLE_FIELDS: Final = re.compile(rb'"(?:matchingId|hashCc|ctxParams1)"\s*:\s*"(
 """Fields of ESipa that are secrets as a whole."""
 
 
+_CUT_SHORT: Final = "incomplete"
+"""The one flaw of a sniffed APDU that leaves its beginning sound."""
+_MAX_LINE: Final = 4096
+_LOGGED_COMMAND: Final = re.compile(r"""AT\+(?:CSIM=\d+|CGLA=(\d+),\d+),\s*"?([0-9A-F]+)""", re.IGNORECASE)
+_LOGGED_RESPONSE: Final = re.compile(r"""\+(?:CSIM|CGLA):\s*\d+,\s*"?([0-9A-F]+)""", re.IGNORECASE)
+_LOGGED_SECRET: Final = re.compile(r"\+(?:CPIN2?|CPWD|CLCK|CPUK\w*|QPIN\w*)\s*=(.*)", re.IGNORECASE | re.DOTALL)
+_LOGGED_PIN: Final = re.compile(
+    r"(?<![0-9A-F])[0-9A-F]{2}([ :]?)2[0468C]\1[0-9A-F]{2}\1[0-9A-F]{2}\1(?:08|10)\1((?:[0-9A-F]{2}\1?){1,16})",
+    re.IGNORECASE,
+)
+"""A dump of VERIFY, CHANGE, DISABLE, ENABLE or UNBLOCK PIN (TS 102 221 11.1.9 to 11.1.13)."""
+
+
+class _LogMask:
+    """Finds secrets in the lines of one log, wherever they stand in a line, also where a line comes in pieces."""
+
+    def __init__(self) -> None:
+        self._begun = ""
+        self._carried = _ApduMask()
+        self._sent = b"\0\0\0\0"
+
+    def apply(self, line: str, *, ended: bool) -> str:
+        """Return the next line, or piece of one, with its secrets overwritten; the number of characters stays."""
+        before = self._begun
+        whole = before + line
+        self._begun = "" if ended else whole[-_MAX_LINE:]
+        return self._hide(whole)[len(before) :]
+
+    def _hide(self, text: str) -> str:
+        if found := _LOGGED_COMMAND.search(text):
+            self._sent = _unhex(found[2])
+            text = _star(text, self._carried.command(0, self._sent), found.start(2))
+        elif found := _LOGGED_RESPONSE.search(text):
+            text = _star(text, self._carried.response(0, self._sent, _unhex(found[1])), found.start(1))
+        if found := _LOGGED_SECRET.search(text):
+            text = text[: found.start(1)] + re.sub(r"\w", "*", found[1])
+        return _LOGGED_PIN.sub(lambda pin: pin[0][: pin.start(2) - pin.start()] + re.sub(r"\w", "*", pin[2]), text)
+
+
 class SecretMask:
     """The policy for real slots. ``words`` are texts to hide wherever they stand (matching ids, known codes)."""
 
@@ -171,6 +244,8 @@ class SecretMask:
         self._carried = _ApduMask()
         self._sent: tuple[int, bytes] = (0, b"")
         self._echo = ("", "")
+        self._heard: dict[str, _ApduMask] = {}
+        self._uart: dict[str, _LogMask] = {}
 
     def apply(self, event: Event) -> tuple[Event, tuple[Span, ...]]:
         """Return the event with its secrets overwritten, and where they were."""
@@ -188,6 +263,14 @@ class SecretMask:
                 self._card.reset()
                 self._carried.reset()
                 return event, ()
+            case SniffedApduEvent():
+                return self._sniffed(event)
+            case SniffEvent():
+                return self._wire(event)
+            case UartEvent():
+                return self._uart_line(event)
+            case SampleEvent():
+                return event, ()
 
     def _apdu(self, event: ApduEvent) -> tuple[Event, tuple[Span, ...]]:
         sent = self._card.command(event.session, event.command)
@@ -195,10 +278,44 @@ class SecretMask:
         if not sent and not received:
             return event, ()
         masked = replace(event, command=_fill(event.command, sent), response=_fill(event.response, received))
-        size = len(event.command)
-        spans = [(start, end - start) for start, end in sent]
-        spans += [(size + start, end - start) for start, end in received]
-        return masked, tuple(spans)
+        return masked, _spans(event.command, sent, received)
+
+    def _sniffed(self, event: SniffedApduEvent) -> tuple[Event, tuple[Span, ...]]:
+        mask = self._heard_from(event.source)
+        if event.flaws not in ("", _CUT_SHORT):
+            # Bytes were lost or changed: what looks like a header may be a PIN.
+            mask.lose()
+            sent, received = [(0, len(event.command))], [(0, max(0, len(event.response) - 2))]
+        else:
+            sent = mask.command(0, event.command)
+            received = mask.response(0, event.command, event.response)
+        sent, received = [one for one in sent if one[0] < one[1]], [one for one in received if one[0] < one[1]]
+        if not sent and not received:
+            return event, ()
+        masked = replace(event, command=_fill(event.command, sent), response=_fill(event.response, received))
+        return masked, _spans(event.command, sent, received)
+
+    def _heard_from(self, source: str) -> _ApduMask:
+        # A sniffer may begin in the middle of an exchange.
+        return self._heard.setdefault(source, _ApduMask(doubt=True))
+
+    def _wire(self, event: SniffEvent) -> tuple[Event, tuple[Span, ...]]:
+        if event.kind in (SniffKind.ATR, SniffKind.RESET, SniffKind.EJECT):
+            self._heard_from(event.source).reset()
+        if event.kind is not SniffKind.NOISE:
+            return event, ()
+        self._heard_from(event.source).lose()
+        if not event.data:
+            return event, ()
+        size = len(event.data)
+        return replace(event, data=bytes((FILLER,)) * size), ((0, size),)
+
+    def _uart_line(self, event: UartEvent) -> tuple[Event, tuple[Span, ...]]:
+        log = self._uart.setdefault(event.source, _LogMask())
+        masked, _ = self._hide_words(log.apply(event.line, ended=event.ended))
+        if masked == event.line:
+            return event, ()
+        return replace(event, line=masked), _differences(_utf8(event.line), _utf8(masked))
 
     def _at(self, event: AtEvent) -> tuple[Event, tuple[Span, ...]]:
         line = event.line
@@ -250,6 +367,15 @@ class SecretMask:
             hidden = hidden.replace(word, "*" * len(word.encode()))
         # Where a word is not ASCII the stars are as many as its bytes, so that the length in bytes stays.
         return (hidden, _differences(_utf8(text), _utf8(hidden))) if hidden != text else (text, ())
+
+
+def _spans(command: bytes, sent: Iterable[Span], received: Iterable[Span]) -> tuple[Span, ...]:
+    """Return (start, end) in command and response as (offset, length) in both together."""
+    size = len(command)
+    return (
+        *((start, end - start) for start, end in sent),
+        *((size + start, end - start) for start, end in received),
+    )
 
 
 def _hide_digits(found: re.Match[str]) -> str:

@@ -50,8 +50,11 @@ _TAIL = struct.Struct("<I")
 _NETWORK = struct.Struct(">HHIHHIIHHHH")
 _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
 
-_LOCALHOST = 0x7F000001
-_IP_CONSTANT = 0x4500 + 0x4000 + 0x4011 + 2 * (0x7F00 + 0x0001)
+OWN: Final = 0x7F000001
+SNIFFED: Final = 0x7F000002
+"""The source address (127.0.0.2 instead of 127.0.0.1) tells what a sniffer heard from what the bench sent: packet
+tools show nothing of GSMTAP's own header with an APDU."""
+_IP_CONSTANT = 0x4500 + 0x4000 + 0x4011 + 0x7F00 + 0x0001
 _KNOWN_SIZES: Final = 4096
 
 
@@ -95,9 +98,10 @@ class PacketWriter:
     payload would cost as much as the rest of the block.
     """
 
-    def __init__(self, gsmtap_type: int) -> None:
+    def __init__(self, gsmtap_type: int, source: int = OWN) -> None:
         # version 2, header length in 32-bit words, type, time slot; ARFCN, levels, frame number; sub type, antenna, ...
         self._gsmtap = bytes((2, GSMTAP_HEADER // 4, gsmtap_type, 0)) + bytes(12)
+        self._source = source
         self._headers: dict[int, bytes] = {}
 
     def headers(self, size: int) -> bytes:
@@ -107,10 +111,10 @@ class PacketWriter:
             udp = size + 8 + GSMTAP_HEADER
             packet = udp + 20
             # The Internet checksum is the number modulo FFFF, because 2^16 = 1 (mod FFFF).
-            checksum = 0xFFFF - (_IP_CONSTANT + packet) % 0xFFFF
+            checksum = 0xFFFF - (_IP_CONSTANT + (self._source >> 16) + (self._source & 0xFFFF) + packet) % 0xFFFF
             known = (
                 _NETWORK.pack(
-                    0x4500, packet, 0x4000, 0x4011, checksum, _LOCALHOST, _LOCALHOST, GSMTAP_PORT, GSMTAP_PORT, udp, 0
+                    0x4500, packet, 0x4000, 0x4011, checksum, self._source, OWN, GSMTAP_PORT, GSMTAP_PORT, udp, 0
                 )
                 + self._gsmtap
             )

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Final, overload
 
 from esim_bench.errors import CodecError, ConfigError
-from esim_bench.events import ApduEvent, Event, MarkEvent
+from esim_bench.events import ApduEvent, Event, MarkEvent, SniffedApduEvent
 from esim_bench.trace import pcapng, records
 from esim_bench.trace.decode import describe_event
 from esim_bench.trace.foreign import PcapHeader, foreign_event, is_of_interest, parse_pcap_header
@@ -55,8 +55,12 @@ class _Interface:
 class Reader:
     """Random access to a trace file. ``reader[i]``, ``len(reader)``, slices, iteration."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Open and index a file. Raises ConfigError when it is missing or is neither pcapng nor pcap."""
+    def __init__(self, path: str | os.PathLike[str], *, scan: bool = True) -> None:
+        """Open and index a file. Raises ConfigError when it is missing or is neither pcapng nor pcap.
+
+        ``scan``: False for a file that somebody else indexes (``trace.index``); it must be ours then, and only
+        ``record_at`` finds its records.
+        """
         self._descriptor = -1
         self.path = Path(path)
         self.own = False
@@ -76,7 +80,10 @@ class Reader:
             raise ConfigError("cannot read the trace", where=str(path), found=exc.strerror) from None
         try:
             self._identify()
-            self.refresh()
+            if scan:
+                self.refresh()
+            else:
+                self._read_headers()
         except BaseException:
             self.close()
             raise
@@ -110,6 +117,20 @@ class Reader:
             else:
                 self._scan_pcapng()
         return len(self._offsets) - before
+
+    def _read_headers(self) -> None:
+        """Read what stands before the first record of a file of ours. Raises ConfigError."""
+        chunk = os.pread(self._descriptor, _CHUNK, 0)
+        while len(chunk) >= self._scanned + 12:
+            kind, length = struct.unpack_from("<II", chunk, self._scanned)
+            if kind not in (pcapng.SECTION_HEADER, pcapng.INTERFACE_DESCRIPTION) or length < 12:
+                break
+            if self._scanned + length > len(chunk):
+                break
+            self._index_header(kind, chunk[self._scanned + 8 : self._scanned + length - 4])
+            self._scanned += length
+        if not self.own or len(self._interfaces) != 1:
+            raise ConfigError("not a journal of this bench", where=str(self.path), expected="a trace of one slot")
 
     def _scan_pcapng(self) -> None:
         while True:
@@ -225,11 +246,13 @@ class Reader:
         return max(0, os.fstat(self._descriptor).st_size - self._scanned)
 
     def apdus(self) -> int:
-        """Count the records that a packet tool shows as APDUs."""
+        """Count the bench's own APDUs that a packet tool shows as such, sniffed ones apart."""
         count = 0
         for index in range(len(self)):
-            message = pcapng.datagram(self._packet(index)[2], self._interfaces[self._owners[index]].link_type)
-            count += message is not None and message[:2] == (pcapng.TYPE_SIM, pcapng.SUBTYPE_APDU)
+            interface, _, packet, options = self._packet(index)
+            message = pcapng.datagram(packet, interface.link_type)
+            if message is not None and message[:2] == (pcapng.TYPE_SIM, pcapng.SUBTYPE_APDU):
+                count += not records.is_sniffed(_detail(options, interface.order)[1])
         return count
 
     def __len__(self) -> int:
@@ -258,8 +281,9 @@ class Reader:
 
     def _packet(self, index: int) -> tuple[_Interface, int, bytes, bytes]:
         """Read one record: interface, stamp in ns, packet, options."""
-        offset = self._offsets[index]
-        interface = self._interfaces[self._owners[index]]
+        return self._packet_at(self._offsets[index], self._interfaces[self._owners[index]])
+
+    def _packet_at(self, offset: int, interface: _Interface) -> tuple[_Interface, int, bytes, bytes]:
         if self._pcap is not None:
             seconds, fraction, captured, _ = struct.unpack(self._pcap.order + "IIII", self._read(16, offset))
             at_ns = seconds * 1_000_000_000 + fraction * self._pcap.nanoseconds
@@ -280,19 +304,21 @@ class Reader:
             raise ConfigError("the trace became shorter while it was read", where=str(self.path))
         return data
 
+    def record_at(self, offset: int, index: int) -> Record:
+        """Return the record whose block begins at ``offset``, as number ``index``; for a file that was not scanned."""
+        return self._made(index, *self._packet_at(offset, self._interfaces[0]))
+
+    def fileno(self) -> int:
+        """Return the descriptor of the open file."""
+        return self._descriptor
+
     def _record(self, index: int) -> Record:
-        interface, at_ns, packet, options = self._packet(index)
-        comment = ""
-        pieces: list[bytes] = []
-        pen = struct.pack(interface.order + "I", pcapng.PEN)
-        for code, value in pcapng.options_of(options, interface.order):
-            if code == pcapng.OPT_COMMENT and not comment:
-                comment = value.decode("utf-8", "replace")
-            elif code == pcapng.OPT_CUSTOM and value[:4] == pen:
-                pieces.append(value[4:])
+        return self._made(index, *self._packet(index))
+
+    def _made(self, index: int, interface: _Interface, at_ns: int, packet: bytes, options: bytes) -> Record:
+        comment, detail = _detail(options, interface.order)
         message = pcapng.datagram(packet, interface.link_type)
         payload = message[2] if message else b""
-        detail = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         spans: tuple[records.Span, ...] = ()
         event: Event
         if detail.startswith(records.MAGIC):
@@ -302,7 +328,7 @@ class Reader:
                 event = MarkEvent(at_ns, f"unreadable record: {exc}")
         else:
             event = foreign_event(at_ns, message)
-        if not isinstance(event, ApduEvent) and comment in ("", "[masked]"):
+        if not isinstance(event, ApduEvent | SniffedApduEvent) and comment in ("", "[masked]"):
             comment = f"{describe_event(event)} {comment}".rstrip()
         return Record(index, at_ns, event, comment, interface.name, spans)
 
@@ -334,3 +360,16 @@ class Reader:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _detail(options: bytes, order: str) -> tuple[str, bytes]:
+    """Return a packet's comment, and what our custom options hold together."""
+    comment = ""
+    pieces: list[bytes] = []
+    pen = struct.pack(order + "I", pcapng.PEN)
+    for code, value in pcapng.options_of(options, order):
+        if code == pcapng.OPT_COMMENT and not comment:
+            comment = value.decode("utf-8", "replace")
+        elif code == pcapng.OPT_CUSTOM and value[:4] == pen:
+            pieces.append(value[4:])
+    return comment, pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -3,14 +3,18 @@
 The custom option (2989, enterprise number 32473) holds what the packet cannot say. After the enterprise number::
 
     4   magic "eSB1"
-    1   kind: 0 APDU, 1 ATR, 2 power, 3 AT line, 4 RSP message, 5 mark
+    1   kind: 0 APDU, 1 ATR, 2 power, 3 AT line, 4 RSP message, 5 mark, 6 sniffed APDU, 7 sniffed event, 8 UART line,
+        9 sample
     1   flags: 01 the exact bytes follow, because the packet had to differ from them
     2   number of masked spans
     8n  masked spans: offset, length (4 + 4), counted in the event's bytes (APDU: command || response;
-        RSP message: request || response; AT line, mark: the UTF-8 text)
+        RSP message: request || response; AT line, UART line, mark: the UTF-8 text; sniffed event: its data)
     ..  APDU: session (8), duration in ns (8), length of the command in the packet (4); with flag 01: command, response
         ATR: cold (8), the ATR; power: action, detail; AT line: direction, line
         RSP message: duration (8), URL, status, request, response; mark: text
+        sniffed APDU: duration in ns (8), length of the command in the packet (8), source, flaws; with flag 01: command,
+        response; sniffed event: kind, source, data, detail; UART line: ended (8), bytes cut (8), source, line
+        sample: source, then amperes and volts as decimal text, "" for what was not measured
 
 Integers are little-endian and signed, byte strings and texts (UTF-8) have a length of 4 bytes before them. A value
 that does not fit into one option continues in the next one.
@@ -22,7 +26,22 @@ import struct
 from typing import Final, TypeAlias, cast
 
 from esim_bench.errors import CodecError
-from esim_bench.events import ApduEvent, AtEvent, AtrEvent, Event, MarkEvent, PowerAction, PowerEvent, RspEvent
+from esim_bench.events import (
+    AnyApdu,
+    ApduEvent,
+    AtEvent,
+    AtrEvent,
+    Event,
+    MarkEvent,
+    PowerAction,
+    PowerEvent,
+    RspEvent,
+    SampleEvent,
+    SniffedApduEvent,
+    SniffEvent,
+    SniffKind,
+    UartEvent,
+)
 
 Span: TypeAlias = tuple[int, int]
 """A masked stretch: offset and length."""
@@ -41,12 +60,14 @@ _INT = struct.Struct("<q")
 _LENGTH = struct.Struct("<I")
 
 _ATR, _POWER, _AT, _RSP, _MARK = 1, 2, 3, 4, 5
+SNIFFED_APDU: Final = 6
+_SNIFF, _UART, _SAMPLE = 7, 8, 9
 
 
 # ------------------------------------------------------------------------------------------------------------- writing
 
 
-def apdu_packet(event: ApduEvent) -> bytes | None:
+def apdu_packet(event: AnyApdu) -> bytes | None:
     """Return command || response data || status word as a GSMTAP SIM dissector expects it; None: it is no APDU.
 
     Dissectors read the T=0 form (ISO/IEC 7816-3 12.2): there is always a fifth byte, and where it is a length, that
@@ -115,11 +136,15 @@ def _is_comprehension_tlv(data: bytes) -> bool:
     return offset == len(data)
 
 
-def apdu_detail(event: ApduEvent, packet: bytes | None, spans: tuple[Span, ...]) -> bytes:
+def apdu_detail(event: AnyApdu, packet: bytes | None, spans: tuple[Span, ...]) -> bytes:
     """Return the custom option's value of an APDU."""
     command, response = event.command, event.response
     # The packet is the concatenation itself unless it had to differ; then it has other bytes or another length.
     exact = packet is None or len(packet) != len(command) + len(response) or not packet.startswith(command)
+    if isinstance(event, SniffedApduEvent):
+        value = _head(SNIFFED_APDU, spans, EXACT if exact else 0)
+        value += _INT.pack(event.duration_ns) + _INT.pack(len(command)) + _text(event.source) + _text(event.flaws)
+        return value + _bytes(command) + _bytes(response) if exact else value
     if not exact and not spans:
         return _APDU.pack(MAGIC, 0, 0, 0, event.session, event.duration_ns, len(command))
     value = _head(0, spans, EXACT if exact else 0) + _APDU_BODY.pack(event.session, event.duration_ns, len(command))
@@ -148,11 +173,28 @@ def detail(event: Event, spans: tuple[Span, ...] = ()) -> bytes:
             )
         case MarkEvent():
             return _head(_MARK, spans) + _text(event.text)
-        case ApduEvent():
+        case SniffEvent():
+            head = _head(_SNIFF, spans) + _text(event.kind.value)
+            return head + _text(event.source) + _bytes(event.data) + _text(event.detail)
+        case UartEvent():
+            head = _head(_UART, spans) + _INT.pack(event.ended) + _INT.pack(event.cut)
+            return head + _text(event.source) + _text(event.line)
+        case SampleEvent():
+            return _head(_SAMPLE, spans) + _text(event.source) + _number(event.amperes) + _number(event.volts)
+        case ApduEvent() | SniffedApduEvent():
             return apdu_detail(event, None, spans)
 
 
-SUBSYSTEMS: Final = {AtrEvent: "atr", PowerEvent: "power", AtEvent: "at", RspEvent: "rsp", MarkEvent: "mark"}
+SUBSYSTEMS: Final = {
+    AtrEvent: "atr",
+    PowerEvent: "power",
+    AtEvent: "at",
+    RspEvent: "rsp",
+    MarkEvent: "mark",
+    SniffEvent: "sniffer",
+    UartEvent: "uart",
+    SampleEvent: "meter",
+}
 
 
 def _head(kind: int, spans: tuple[Span, ...], flags: int = 0) -> bytes:
@@ -167,6 +209,10 @@ def _bytes(value: bytes) -> bytes:
 def _text(value: str) -> bytes:
     # A modem may send any byte; a driver hands those on as lone surrogates.
     return _bytes(value.encode("utf-8", "surrogatepass"))
+
+
+def _number(value: float | None) -> bytes:
+    return _text("" if value is None else repr(float(value)))
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
@@ -199,6 +245,18 @@ class _Cursor:
             return raw.decode("utf-8", "surrogatepass")
         except UnicodeDecodeError:
             return raw.decode("utf-8", "replace")
+
+    def number(self) -> float | None:
+        text = self.text()
+        try:
+            return float(text) if text else None
+        except ValueError:
+            raise CodecError("measured value", expected="a number", found=repr(text)) from None
+
+
+def is_sniffed(value: bytes) -> bool:
+    """Tell whether a custom option's value is that of a sniffed APDU."""
+    return value[:5] == MAGIC + bytes((SNIFFED_APDU,))
 
 
 def parse(at_ns: int, value: bytes, packet: bytes) -> tuple[Event, tuple[Span, ...]]:
@@ -239,4 +297,34 @@ def _event(at_ns: int, kind: int, flags: int, cursor: _Cursor, packet: bytes) ->
             return RspEvent(at_ns, url, cursor.bytes(), cursor.bytes(), status, duration)
         case 5:
             return MarkEvent(at_ns, cursor.text())
-    raise CodecError("kind of a record", expected="0 to 5", found=kind)
+        case _:
+            return _observed(at_ns, kind, flags, cursor, packet)
+
+
+def _observed(at_ns: int, kind: int, flags: int, cursor: _Cursor, packet: bytes) -> Event:
+    """Return an event that was heard beside the bench's own link."""
+    match kind:
+        case 6:
+            duration, border = cursor.integer(), cursor.integer()
+            source, flaws = cursor.text(), cursor.text()
+            if flags & EXACT:
+                return SniffedApduEvent(at_ns, cursor.bytes(), cursor.bytes(), duration, source, flaws)
+            if not 0 <= border <= len(packet):
+                raise CodecError("length of a sniffed command", expected=f"0 to {len(packet)}", found=border)
+            return SniffedApduEvent(at_ns, packet[:border], packet[border:], duration, source, flaws)
+        case 7:
+            name = cursor.text()
+            try:
+                sniffed = SniffKind(name)
+            except ValueError:
+                known = ", ".join(item.value for item in SniffKind)
+                raise CodecError("sniffed event", expected=known, found=repr(name)) from None
+            source = cursor.text()
+            return SniffEvent(at_ns, sniffed, source, cursor.bytes(), cursor.text())
+        case 8:
+            ended, cut = bool(cursor.integer()), cursor.integer()
+            source = cursor.text()
+            return UartEvent(at_ns, source, cursor.text(), ended, cut)
+        case 9:
+            return SampleEvent(at_ns, cursor.text(), cursor.number(), cursor.number())
+    raise CodecError("kind of a record", expected="0 to 9", found=kind)

@@ -7,7 +7,18 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from esim_bench.events import ApduEvent, AtEvent, AtrEvent, MarkEvent, PowerEvent, RspEvent
+from esim_bench.events import (
+    ApduEvent,
+    AtEvent,
+    AtrEvent,
+    MarkEvent,
+    PowerEvent,
+    RspEvent,
+    SampleEvent,
+    SniffedApduEvent,
+    SniffEvent,
+    UartEvent,
+)
 from esim_bench.trace.decode import ApduDecoder
 from esim_bench.trace.reader import Reader, Record
 
@@ -21,11 +32,16 @@ _KINDS: Final = {
     AtEvent: "at",
     RspEvent: "rsp",
     MarkEvent: "mark",
+    SniffedApduEvent: "sniff",
+    SniffEvent: "wire",
+    UartEvent: "uart",
+    SampleEvent: "meter",
 }
+KINDS: Final = tuple(_KINDS.values())
 
 
 def kind_of(record: Record) -> str:
-    """Return apdu, atr, power, at, rsp or mark."""
+    """Return one of ``KINDS``; sniff: an APDU that a sniffer heard, wire: what else it saw."""
     return _KINDS[type(record.event)]
 
 
@@ -42,8 +58,10 @@ def time_of(at_ns: int) -> str:
 def hex_of(record: Record) -> str:
     """Return the bytes of a record in hex, command and response apart; "" for what has no bytes."""
     match record.event:
-        case ApduEvent(command=command, response=response):
+        case ApduEvent(command=command, response=response) | SniffedApduEvent(command=command, response=response):
             return f"{command.hex().upper()} {response.hex().upper()}"
+        case SniffEvent(data=data):
+            return data.hex().upper()
         case AtrEvent(atr=atr):
             return atr.hex().upper()
     return ""
@@ -70,7 +88,7 @@ def annotated(reader: Reader, first: int = 0, last: int | None = None) -> Iterat
     decoded = 0
     for index in range(first, stop):
         record = reader[index]
-        if reader.own and (record.comment or not isinstance(record.event, ApduEvent)):
+        if reader.own and (record.comment or not isinstance(record.event, ApduEvent | SniffedApduEvent)):
             yield record
             continue
         for earlier in range(decoded, index):
@@ -122,6 +140,21 @@ def document(record: Record) -> dict[str, Any]:
             }
         case MarkEvent(text=text):
             values["text"] = printable(text)
+        case SniffedApduEvent(command=command, response=response, duration_ns=duration, source=source, flaws=flaws):
+            values |= {
+                "command": command.hex().upper(),
+                "response": response.hex().upper(),
+                "sw": response[-2:].hex().upper(),
+                "duration_ns": duration,
+                "source": source,
+                "flaws": flaws,
+            }
+        case SniffEvent(kind=sniffed, source=source, data=data, detail=detail):
+            values |= {"source": source, "event": sniffed.value, "data": data.hex().upper(), "detail": detail}
+        case UartEvent(source=source, line=text, ended=ended, cut=cut):
+            values |= {"source": source, "line": printable(text), "ended": ended, "cut": cut}
+        case SampleEvent(source=source, amperes=amperes, volts=volts):
+            values |= {"source": source, "amperes": amperes, "volts": volts}
     values["meaning"] = printable(record.comment)
     if record.masked:
         values["masked"] = [list(span) for span in record.masked]
@@ -135,6 +168,9 @@ def row(record: Record) -> tuple[str, ...]:
     if isinstance(event, ApduEvent):
         command, response = event.command.hex().upper(), event.response.hex().upper()
         duration, session = f"{event.duration_ns / 1e6:.6f}", str(event.session)
+    elif isinstance(event, SniffedApduEvent):
+        command, response = event.command.hex().upper(), event.response.hex().upper()
+        duration = f"{event.duration_ns / 1e6:.6f}"
     elif isinstance(event, AtrEvent):
         response = event.atr.hex().upper()
     elif isinstance(event, RspEvent):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from esim_bench.events import ApduEvent, RspEvent
+from esim_bench.events import ApduEvent, RspEvent, SniffedApduEvent
 from esim_bench.trace.decode import ApduDecoder, rsp_function
 from esim_bench.trace.reader import Record
 
@@ -39,7 +39,8 @@ def stats(records: Iterable[Record]) -> list[FunctionStats]:
     """Return a row per function in the order of first use; the records of several slots may be mixed.
 
     A function that takes many APDUs (a STORE DATA chain with its GET RESPONSEs, a whole bound profile package) counts
-    once, from the beginning of its first APDU to the end of its last.
+    once, from the beginning of its first APDU to the end of its last. Functions that a sniffer heard are rows of their
+    own, "sniffed SELECT".
     """
     decoders: dict[str, ApduDecoder] = {}
     durations: dict[str, list[int]] = {}
@@ -51,7 +52,7 @@ def stats(records: Iterable[Record]) -> list[FunctionStats]:
             name = rsp_function(event.url)
             durations.setdefault(name, []).append(event.duration_ns)
             started[name] = started.get(name, 0) + 1
-        if not isinstance(event, ApduEvent) or not meaning.function:
+        if not isinstance(event, ApduEvent | SniffedApduEvent) or not meaning.function:
             continue
         ended = durations.setdefault(meaning.function, [])
         if meaning.started:

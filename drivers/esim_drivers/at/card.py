@@ -13,9 +13,19 @@ from typing import TypeVar
 from esim_bench import clock
 from esim_bench.codec import at
 from esim_bench.codec.apdu import channel_of
-from esim_bench.errors import CardStatusError, CodecError, ProtocolError, TransportError
-from esim_bench.events import ApduEvent, EventSink
+from esim_bench.errors import (
+    ApduRefusedError,
+    CardStatusError,
+    CodecError,
+    DeviceError,
+    NoAccessError,
+    ProtocolError,
+    TransportError,
+)
+from esim_bench.events import ApduEvent, EventSink, MarkEvent
 from esim_bench.ports import AtResponse, CardCapabilities, Exchange, StopRule
+from esim_drivers.at.access import Access, Kind, find_access
+from esim_drivers.at.blocks import BlockLength
 from esim_drivers.at.modem import AtModem
 from esim_drivers.chain import chain
 
@@ -24,39 +34,55 @@ T = TypeVar("T")
 _HEADER_AND_TAIL = 6
 """CLA INS P1 P2 Lc and Le."""
 _NOT_FOUND = 0x6A82
+_MANAGE_CHANNEL = 0x70
+_NO_CHANNEL, _CHECKSUM = b"\x6a\x81", b"\x66\x01"
+_FIRST_CHANNELS = (1, 2, 3)
+_GSMA = bytes.fromhex("A000000559")
+_SIM_ERRORS = (10, 11, 12, 13, 14, 15)
+"""+CME errors that are about the SIM, and not about the line."""
+_KINDS: dict[str, Kind] = {"ccho": "ccho", "csim": "csim", "none": "basic", "probe": "ccho"}
 
 
 class AtCard:
-    """A CardLink through a modem."""
+    """A CardLink through a modem. How the card is reached is said by the dialect, or found at the first ``connect``."""
 
     def __init__(self, modem: AtModem, sink: EventSink, *, removable: bool | None = None) -> None:
         self._modem = modem
         self._sink = sink
         self._sim = modem.dialect.sim
-        self._by_session = self._sim.access == "ccho"
+        self._removable = removable
+        self._access: Access | None = None
+        """What was found, where the dialect does not know."""
+        self._kind: Kind = _KINDS[self._sim.access] if self._sim.csim or self._sim.access != "none" else "none"
         self._handles: dict[int, str] = {}
         self._next = 1
         self._generation: int | None = None
-        self._capabilities = CardCapabilities(
-            raw_channels=not self._by_session,
-            sessions=self._by_session,
-            resets_card=self._sim.reset != "none",
-            terminal=True,
-            max_data=self._max_data(),
-            removable=removable,
-        )
+        self._blocks = BlockLength(self._max_data(), self._sim.least_data)
+        self._tidied = False
+        self._capabilities = self._capable()
 
     @property
     def capabilities(self) -> CardCapabilities:
-        """Return what the modem lets through."""
+        """Return what the modem lets through, as far as it is known by now."""
         return self._capabilities
+
+    def _capable(self) -> CardCapabilities:
+        by_session = self._kind == "ccho"
+        return CardCapabilities(
+            raw_channels=not by_session,
+            sessions=by_session,
+            resets_card=self._sim.reset != "none",
+            terminal=True,
+            max_data=self._blocks.longest,
+            removable=self._removable,
+        )
 
     def _max_data(self) -> int:
         limit = self._modem.dialect.at.line_limit
         if limit is None:
             return self._sim.max_data
         handle = 16 if self._sim.handle == "hex16" else 3
-        room = at.cgla_room(limit, handle) if self._by_session else at.csim_room(limit)
+        room = at.cgla_room(limit, handle) if self._kind == "ccho" else at.csim_room(limit)
         return max(1, min(self._sim.max_data, room - _HEADER_AND_TAIL))
 
     # ------------------------------------------------------------------------------------------------- life
@@ -66,6 +92,8 @@ class AtCard:
         self._handles.clear()
         await self._modem.wait_ready()
         self._generation = self._modem.generation
+        if self._sim.access == "probe" and (self._access is None or self._kind in ("basic", "none")):
+            await self._find_access()
         await self._close_leftovers()
         return b""
 
@@ -81,12 +109,29 @@ class AtCard:
         self._handles.clear()
         self._generation = None
 
+    async def _find_access(self) -> None:
+        limit = self._modem.dialect.at.apdu_timeout_s
+        self._access = await find_access(lambda line: self._modem.command(line, limit))
+        self._kind = self._access.kind
+        self._blocks = BlockLength(self._max_data(), self._sim.least_data)
+        self._capabilities = self._capable()
+        self._mark(f"access to the card by {self._kind}: {self._access.cause}")
+
     async def _close_leftovers(self) -> None:
-        for number in self._sim.close_at_start:
-            if self._by_session:
+        """Close what an earlier user may have left open: it hangs some modems."""
+        numbers = self._sim.close_at_start
+        if numbers is None:
+            numbers = _FIRST_CHANNELS if self._kind == "ccho" and self._sim.handle == "counter" else ()
+        if self._kind == "ccho" and self._sim.cchc == "none":
+            return
+        for number in numbers:
+            if self._kind == "ccho":
                 await self._modem.command(at.cchc_command(str(number)))
-            else:
-                await self._transmit(bytes((0x00, 0x70, 0x80, number)), 0)
+            elif self._kind == "csim":
+                await self._transmit(bytes((0x00, _MANAGE_CHANNEL, 0x80, number)), 0)
+
+    def _mark(self, text: str) -> None:
+        self._sink.emit(MarkEvent(clock.wall_ns(), text))
 
     # ------------------------------------------------------------------------------------------------- sessions
 
@@ -94,10 +139,12 @@ class AtCard:
         """Open an application by AT+CCHO; return this link's number for its handle.
 
         Tried several times, since a card that was just switched is not ready at once. Raises CardStatusError (6A82:
-        the modem does not say why), TransportError.
+        the modem does not say why), NoAccessError, TransportError.
         """
         self._check()
-        if not self._by_session:
+        if self._kind in ("basic", "none"):
+            raise self._no_access()
+        if self._kind != "ccho":
             raise TransportError("this modem has no sessions", expected="MANAGE CHANNEL and SELECT", found="AT+CCHO")
         answer = AtResponse((), "ERROR")
         for tries in range(self._sim.open_tries):
@@ -109,12 +156,20 @@ class AtCard:
                 number, self._next = self._next, self._next + 1
                 self._handles[number] = handle
                 return number
+        said = _said(answer)
+        if self._modem.dialect.expect.cause is not None and aid.startswith(_GSMA):
+            raise NoAccessError(self._modem.dialect.expect.cause, found=said, where=self._modem.dialect.model)
         raise CardStatusError(
             f"the modem opens no session with {aid.hex().upper()}",
             sw=_NOT_FOUND,
-            hint=f"it said {answer.final} {self._sim.open_tries} times: no such application, blocked by the firmware, "
+            hint=f"it said {said} {self._sim.open_tries} times: no such application, blocked by the firmware, "
             "or no free channel",
         )
+
+    def _no_access(self, found: str | None = None) -> NoAccessError:
+        dialect = self._modem.dialect
+        cause = dialect.expect.cause or (self._access.cause if self._access is not None else "no AT+CCHO, no AT+CSIM")
+        return NoAccessError(cause, found=found, where=dialect.model)
 
     async def close_session(self, session: int) -> None:
         """Close a session; closing one that is already gone is no error."""
@@ -128,8 +183,8 @@ class AtCard:
     async def exchange(self, commands: Sequence[bytes], stop: StopRule, session: int = 0) -> list[Exchange]:
         """Send commands in order; session 0 is the basic channel, by AT+CSIM.
 
-        Raises TransportError: the modem refused the line, the session or the port is gone; DeviceTimeout; ProtocolError
-        for an answer that makes no sense.
+        Raises ApduRefusedError: the modem answered with an error; TransportError: the session or the port is gone;
+        NoAccessError; DeviceTimeout; ProtocolError for an answer that makes no sense.
         """
         done: list[Exchange] = []
         steps = chain(commands, stop)
@@ -150,17 +205,42 @@ class AtCard:
         at_ns = clock.wall_ns()
         answer = await self._modem.command(line, self._modem.dialect.at.apdu_timeout_s)
         if not answer.ok:
-            raise TransportError(
-                f"the modem refused the APDU {command[:5].hex().upper()}",
-                expected=f"{name} and OK",
-                found=answer.final,
-                hint="the SIM may have been reset, and its sessions with it; the card may have executed the command "
-                "nevertheless: read its state",
-            )
+            raise self._refused(command, answer)
         response = _parse(lambda lines: at.apdu_answer(lines, name), answer)
         duration = clock.wall_ns() - at_ns
         self._sink.emit(ApduEvent(at_ns, command, response, duration, session))
+        if len(command) > 5:
+            self._learn(len(command) - 5, passed=response[-2:] != _CHECKSUM)
+        if response[-2:] == _NO_CHANNEL and not self._tidied and _opens_channel(command):
+            # Whoever used the card before left its channels open.
+            self._tidied = True
+            for number in _FIRST_CHANNELS:
+                await self._transmit(bytes((0x00, _MANAGE_CHANNEL, 0x80, number)), 0)
+            return await self._transmit(command, session)
         return Exchange(command, response, at_ns, duration)
+
+    def _refused(self, command: bytes, answer: AtResponse) -> DeviceError:
+        """Return the error of a line that the modem refused, after drawing conclusions from it."""
+        said = _said(answer)
+        if _opens_channel(command) and self._modem.dialect.expect.cause is not None:
+            return self._no_access(said)
+        if at.cme_code(answer.final) not in _SIM_ERRORS and len(command) > 5:
+            self._learn(len(command) - 5, passed=False)
+        return ApduRefusedError(
+            f"the modem refused the APDU {command[:5].hex().upper()}",
+            command=command,
+            expected="its answer and OK",
+            found=said,
+            hint="the SIM may have been reset, and its sessions with it; the card may have executed the command "
+            "nevertheless: read its state",
+        )
+
+    def _learn(self, length: int, *, passed: bool) -> None:
+        before = self._blocks.longest
+        (self._blocks.passed if passed else self._blocks.refused)(length)
+        if self._blocks.longest != before:
+            self._capabilities = self._capable()
+            self._mark(f"blocks of at most {self._blocks.longest} bytes from now on, no longer {before}")
 
     def _line(self, command: bytes, session: int) -> tuple[str, str]:
         """Return the command line that carries an APDU, and the name that its answer has."""
@@ -170,9 +250,11 @@ class AtCard:
                 raise TransportError("the session is gone", hint="the card was reset since: open the application again")
             line, name = at.cgla_command(handle, command), "+CGLA"
         else:
-            if not self._sim.csim:
+            if self._kind == "none" or (self._kind == "basic" and _opens_channel(command)):
+                raise self._no_access()
+            if not self._csim:
                 raise TransportError("this modem gives no access to the basic channel", where=self._modem.dialect.model)
-            if not self._sim.csim_channels and channel_of(command[0]):
+            if not self._csim_channels and channel_of(command[0]):
                 raise TransportError(
                     "this modem's AT+CSIM reaches the basic channel alone", found=command[:5].hex().upper()
                 )
@@ -186,10 +268,27 @@ class AtCard:
             )
         return line, name
 
+    @property
+    def _csim(self) -> bool:
+        return self._sim.csim if self._access is None else self._access.csim
+
+    @property
+    def _csim_channels(self) -> bool:
+        return self._sim.csim_channels if self._access is None else self._access.csim_channels
+
     def _check(self) -> None:
         if self._generation is None or self._generation != self._modem.generation or not self._modem.usable:
             self._handles.clear()
             raise TransportError("the card is not connected", hint="the modem's port was closed or lost: connect again")
+
+
+def _opens_channel(command: bytes) -> bool:
+    return command[1] == _MANAGE_CHANNEL and command[2] == 0x00 and not command[0] & 0x80
+
+
+def _said(answer: AtResponse) -> str:
+    words = at.error_text(answer.final)
+    return f"{answer.final} ({words})" if words else answer.final
 
 
 def _parse(parser: Callable[[Sequence[str]], T], answer: AtResponse) -> T:

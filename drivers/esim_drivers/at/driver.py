@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from esim_bench.data import Dialect
 from esim_bench.errors import ConfigError
-from esim_bench.ports import CardLink, DriverContext, ModemLink
+from esim_bench.ports import CardLink, DriverContext, FoundDevice, ModemLink
+from esim_drivers.at import discover
 from esim_drivers.at.card import AtCard
 from esim_drivers.at.modem import AtModem
 from esim_drivers.at.serial_link import SerialLink, check_port_name
@@ -17,7 +18,7 @@ _BAUD = 115200
 
 
 class AtDriver:
-    """A ModemDriver."""
+    """A ModemDriver and a DiscoveringDriver."""
 
     def open_modem(self, spec: Mapping[str, Any], context: DriverContext) -> tuple[ModemLink, CardLink]:
         """Make the modem and its card; the port is opened when it is first used. Raises ConfigError."""
@@ -36,6 +37,14 @@ class AtDriver:
             raise ConfigError("unusable speed", where=where, expected="a number, as 115200", found=repr(baud))
         modem = AtModem(lambda: SerialLink(port, baud=baud), dialect, context.sink)
         return modem, AtCard(modem, context.sink)
+
+    async def discover(self) -> Sequence[FoundDevice]:
+        """Return the serial ports of USB devices and the modems on them; each free port is asked who is there."""
+        return discover.modules(await discover.ports())
+
+    async def probe_port(self, port: str) -> FoundDevice:
+        """Ask one port by its name. Raises ConfigError."""
+        return await discover.port(port)
 
 
 driver = AtDriver()

@@ -5,31 +5,40 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 from esim_bench.codec.at import cme_code, name_of
-from esim_bench.data import Dialect
-from esim_bench.errors import DeviceTimeout, ProtocolError, TransportError
+from esim_bench.data import USUAL_LIMITS, Dialect
+from esim_bench.errors import BenchError, DeviceTimeout, InUseError, ProtocolError, TransportError
 from esim_bench.events import EventSink
-from esim_bench.ports import AtResponse, ByteLink
+from esim_bench.ports import AtResponse, ByteLink, ControlLines
+from esim_drivers.at.measure import measure
 from esim_drivers.at.port import AtPort
+from esim_drivers.at.status import StatusReader
 
 POLL_SECONDS = 0.5
+HELD_SECONDS = 4.0
+"""How long another program may hold the port before that is an error."""
 _BOOT_SLACK = 5.0
 """Seconds that the first line of a boot may be late; it is missed where the port was not open yet."""
-_IDENTITY = {"manufacturer": "AT+CGMI", "model": "AT+CGMM", "revision": "AT+CGMR", "imei": "AT+CGSN"}
 
 
-class AtModem:
+class AtModem(StatusReader):
     """A ModemLink. ``opener`` opens the byte link, again after each loss: a port may come back under another name.
 
     ``opener`` raises TransportError while there is nothing to open.
     """
 
     def __init__(self, opener: Callable[[], ByteLink], dialect: Dialect, sink: EventSink) -> None:
+        super().__init__()
         self.dialect = dialect
+        self._limits = {**USUAL_LIMITS, **dialect.at.limits}
+        self._prepared = False
         self._opener = opener
         self._sink = sink
         self._port: AtPort | None = None
+        self._link: ByteLink | None = None
+        self._watchers: list[Callable[[str], None]] = []
         self.generation = 0
         """How often the port was opened; what was under way on an earlier one is void."""
 
@@ -40,21 +49,15 @@ class AtModem:
 
     # ------------------------------------------------------------------------------------------------- commands
 
-    async def command(self, line: str, timeout: float | None = None) -> AtResponse:
-        """Send one command line and wait for its final result code. Raises DeviceTimeout, TransportError."""
-        return await self._open().command(line, self.dialect.at.timeout_s if timeout is None else timeout)
+    async def command(self, line: str, timeout: float | None = None, text: str | None = None) -> AtResponse:
+        """Send one command line and wait for its final result code.
 
-    async def identity(self) -> Mapping[str, str]:
-        """Return manufacturer, model, revision and imei, as far as the modem answers."""
-        found = {}
-        for key, line in _IDENTITY.items():
-            answer = await self.command(line)
-            if answer.ok and answer.lines:
-                text = answer.lines[0]
-                if name_of(text) == name_of(line):
-                    text = text.partition(":")[2]
-                found[key] = text.strip().strip('"')
-        return found
+        Without ``timeout`` as long as the dialect, or else the usual ones of makers, give this command. ``text``: what
+        is given when the modem prompts for data. Raises DeviceTimeout, TransportError.
+        """
+        if timeout is None:
+            timeout = self._limits.get(name_of(line), self.dialect.at.timeout_s)
+        return await self._open().command(line, timeout, text)
 
     # ------------------------------------------------------------------------------------------------- readiness
 
@@ -66,6 +69,7 @@ class AtModem:
         seconds = self.dialect.boot.timeout_s if timeout is None else timeout
         deadline = asyncio.get_running_loop().time() + seconds
         state = "no AT port"
+        held: float | None = None
         while True:
             try:
                 state = await self._try_ready(deadline)
@@ -73,6 +77,12 @@ class AtModem:
                     return
             except TransportError as exc:
                 state = str(exc)
+            except InUseError:
+                # Whoever looks at each new port for a moment (ModemManager) is waited for, but not for ever.
+                held = held or asyncio.get_running_loop().time()
+                if asyncio.get_running_loop().time() - held >= HELD_SECONDS:
+                    raise
+                state = "the port is held by another program"
             except DeviceTimeout:
                 state = "no answer on the AT port"
             left = deadline - asyncio.get_running_loop().time()
@@ -110,10 +120,11 @@ class AtModem:
 
     async def reset_sim(self) -> None:
         """Reset the SIM as the dialect says, and wait until it is ready. Raises TransportError if nothing does it."""
+        await self._prepare()
         match self.dialect.sim.reset:
             case "cfun":
-                await self._must("AT+CFUN=0")
-                await self._must("AT+CFUN=1")
+                await self._surely("AT+CFUN=0")
+                await self._surely("AT+CFUN=1")
             case "reboot":
                 await self._reboot()
             case "none":
@@ -121,6 +132,33 @@ class AtModem:
                     "this modem cannot reset its SIM", where=self.dialect.model, hint="cycle the slot's power instead"
                 )
         await self.wait_ready()
+
+    async def _prepare(self) -> None:
+        """Have the module take any operator's profile; what its flash keeps is set once."""
+        if self._prepared or self.dialect.sim.reset == "none":
+            return
+        for line in self.dialect.switch.prepare:
+            # Refused: it is so already, or this firmware has nothing of the kind.
+            await self.command(line)
+        self._prepared = True
+
+    async def _surely(self, line: str) -> None:
+        """Send what may be sent twice, until it was taken: a USB module may leave the bus between two commands.
+
+        Raises TransportError when it is refused, or the port does not come back.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.dialect.boot.timeout_s
+        while True:
+            try:
+                await self._must(line)
+            except TransportError:
+                lost = self._port is None or not self._port.usable
+                if not lost or loop.time() >= deadline:
+                    raise
+                await asyncio.sleep(POLL_SECONDS)
+            else:
+                return
 
     async def _reboot(self) -> None:
         """Reboot the modem and wait for the first line of its boot: until then it may go on answering as it was."""
@@ -135,10 +173,89 @@ class AtModem:
             async with asyncio.timeout(seconds):
                 await booted.wait()
 
-    async def _must(self, line: str) -> None:
+    async def drop_port(self) -> None:
+        """Close the port, so that the next command opens it anew and nothing is known of what was said before."""
+        await self.close()
+
+    async def _must(self, line: str, what: str = "to reset its SIM") -> None:
         answer = await self.command(line, timeout=max(self.dialect.at.timeout_s, 15.0))
         if not answer.ok:
-            raise TransportError("the modem refused to reset its SIM", expected=f"OK to {line}", found=answer.final)
+            raise TransportError(f"the modem refused {what}", expected=f"OK to {line}", found=answer.final)
+
+    async def measure(self, tell: Callable[[str], None], *, reboot: bool = False) -> Mapping[str, Any]:
+        """Find out how the module speaks; see ``ports.Measurable``."""
+        return await measure(self, tell, reboot=reboot)
+
+    @property
+    def echoed_first(self) -> bool | None:
+        """Tell whether the modem echoed when it was first spoken to on this opening of its port."""
+        return None if self._port is None else self._port.echoed_first
+
+    # ------------------------------------------------------------------------------------------------- listening
+
+    def watch(self, on_line: Callable[[str], None]) -> Callable[[], None]:
+        """Call a function with each unsolicited line, also after the port was opened anew; return what ends that."""
+        self._watchers.append(on_line)
+
+        def end() -> None:
+            if on_line in self._watchers:
+                self._watchers.remove(on_line)
+
+        return end
+
+    def listening(self) -> bool:
+        """Open the port unless it is open; tell whether lines can be heard now. Never raises."""
+        try:
+            return self._open().usable
+        except BenchError:
+            return False
+
+    def _heard(self, line: str) -> None:
+        for on_line in self._watchers.copy():
+            on_line(line)
+
+    async def power_down(self, awake_since: float | None) -> str | None:
+        """Power down in order and wait for the last line; return it, "" where the module says nothing.
+
+        None where the module has no command for it. Raises TransportError when it refuses, DeviceTimeout when the line
+        does not come.
+        """
+        times = self.dialect.power
+        if times.down_command is None:
+            return None
+        if awake_since is not None:
+            await asyncio.sleep(max(0.0, awake_since + times.minimum_awake_s - asyncio.get_running_loop().time()))
+        down = asyncio.Event()
+        end = self.watch(lambda line: down.set() if line == times.down_urc else None)
+        try:
+            await self._must(times.down_command, "to power down")
+            if times.down_urc is None:
+                await asyncio.sleep(times.power_down_s)
+                return ""
+            async with asyncio.timeout(times.power_down_s):
+                await down.wait()
+            return times.down_urc
+        except TimeoutError as exc:
+            raise DeviceTimeout(
+                "the module does not say that it is down",
+                expected=f"{times.down_urc} within {times.power_down_s:g} s of {times.down_command}",
+                found="nothing of that",
+                hint="it may still write to its flash: do not cut its supply but as a test",
+            ) from exc
+        finally:
+            end()
+            self._out_of_step()
+
+    def _out_of_step(self) -> None:
+        if self._port is not None:
+            self._port.out_of_step()
+
+    def set_line(self, line: Literal["dtr", "rts"], asserted: bool) -> None:
+        """Assert or release a control line. Raises TransportError: a port without such lines, a lost one."""
+        self._open()
+        if not isinstance(self._link, ControlLines):
+            raise TransportError("this port has no control lines", where=self.dialect.model, found=line.upper())
+        self._link.set_line(line, asserted)
 
     # ------------------------------------------------------------------------------------------------- the port
 
@@ -151,8 +268,9 @@ class AtModem:
     def _open(self) -> AtPort:
         if self._port is None or not self._port.usable:
             self._port = None
-            link = self._opener()
-            self._port = AtPort(link, self._sink, urcs=self.dialect.urc_prefixes)
+            self._link = self._opener()
+            self._port = AtPort(self._link, self._sink, urcs=self.dialect.urc_prefixes)
+            self._port.listen(self._heard)
             self.generation += 1
         return self._port
 

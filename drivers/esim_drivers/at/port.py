@@ -8,6 +8,7 @@ before the next command it is brought into step again, by the echo of a command,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Final, Literal
@@ -24,6 +25,8 @@ STEP_TIMEOUT: Final = 1.0
 GRACE: Final = 0.3
 """Seconds that a final result code without the echo is given to be followed by the right one."""
 _MARKS = 8
+_END_OF_TEXT, _ESCAPE = b"\x1a", b"\x1b"
+_LONGEST_TEXT = 2048
 
 
 class _Step:
@@ -68,8 +71,15 @@ class AtPort:
         self._reader = LineReader()
         self._lock = asyncio.Lock()
         self._pending: tuple[Answer, asyncio.Future[AtResponse]] | None = None
+        self._text: bytes | None = None
+        """What is given when the modem prompts for data."""
+        self._given = False
+        self.echoed_first: bool | None = None
+        """Whether the modem echoed when it was first spoken to; None before that."""
         self._stepping: _Step | None = None
         self._in_step = False
+        self._alarm: asyncio.TimerHandle | None = None
+        self._expires = 0.0
         self._lost: TransportError | None = None
         self._listeners: list[tuple[Callable[[str], None], Callable[[], None]]] = []
         link.set_receiver(self._received, self._link_lost)
@@ -81,17 +91,23 @@ class AtPort:
         """Tell whether the link is still there."""
         return self._lost is None
 
-    async def command(self, line: str, timeout: float = DEFAULT_TIMEOUT) -> AtResponse:
+    async def command(self, line: str, timeout: float = DEFAULT_TIMEOUT, text: str | None = None) -> AtResponse:
         """Send one command line and wait for its final result code.
 
+        ``text`` is what the modem is given when it prompts for data (27.005 3.5.1); without it a prompt is left by ESC.
         ERROR is a result. Raises DeviceTimeout, TransportError; CodecError for a line that holds control characters.
         """
         if not line.isascii() or not line.isprintable() or not line:
             raise CodecError("AT command line", expected="one line of printable ASCII", found=repr(line))
+        data = None if text is None else _checked_text(text)
         async with self._lock:
             if not self._in_step:
                 await self._come_into_step(max(timeout, 3 * STEP_TIMEOUT))
-            return await self._transact(line, timeout)
+            self._text = data
+            try:
+                return await self._transact(line, timeout)
+            finally:
+                self._text = None
 
     async def synchronise(self, timeout: float) -> None:
         """Wait until the modem answers, drop what came before. Raises DeviceTimeout, TransportError."""
@@ -110,15 +126,23 @@ class AtPort:
         """Close the link; a command under way ends with TransportError. Never raises."""
         self._fail(TransportError("the AT port was closed"))
         self._link.close()
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
     async def _transact(self, line: str, timeout: float) -> AtResponse:
-        future: asyncio.Future[AtResponse] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[AtResponse] = loop.create_future()
         self._in_step = False
         self._pending = Answer(line, self._urcs), future
+        self._given = False
+        # One alarm for all commands, which seldom rings: to set and cancel one for each costs more than the reading.
+        self._expires = loop.time() + timeout
+        if self._alarm is None or self._alarm.when() > self._expires:
+            self._set_alarm(loop)
         try:
             self._send(line)
-            async with asyncio.timeout(timeout):
-                answer = await future
+            answer = await future
         except TimeoutError as exc:
             raise DeviceTimeout(
                 f"no answer to {_short(line)}",
@@ -134,6 +158,20 @@ class AtPort:
         self._in_step = True
         return answer
 
+    def _set_alarm(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = loop.call_at(self._expires, self._ring, loop)
+
+    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._alarm = None
+        if self._pending is None or self._pending[1].done():
+            return
+        if loop.time() < self._expires:
+            self._set_alarm(loop)
+        else:
+            self._pending[1].set_exception(TimeoutError())
+
     async def _come_into_step(self, timeout: float) -> None:
         """Send ATE1, ATE1E1, ... until one is echoed and answered, then ATE0. One that never echoes answers twice."""
         loop = asyncio.get_running_loop()
@@ -142,6 +180,8 @@ class AtPort:
         for number in itertools.count():
             # Each try has another text: the echo of one that was answered late can't be taken for that of the next.
             marked = await self._try_step("AT" + "E1" * (number % _MARKS + 1))
+            if marked is not None and self.echoed_first is None:
+                self.echoed_first = marked
             if marked:
                 break
             unmarked = unmarked + 1 if marked is False else 0
@@ -159,7 +199,10 @@ class AtPort:
     async def _try_step(self, line: str) -> bool | None:
         """Send a line; return whether its echo was seen before a final result code, None when none came."""
         step = self._stepping = _Step(line, asyncio.get_running_loop().create_future())
+        self._given = False
         try:
+            if self._reader.take_prompt():
+                self._prompted()
             self._send(line)
             async with asyncio.timeout(STEP_TIMEOUT):
                 return await step.done
@@ -183,6 +226,19 @@ class AtPort:
     def _received(self, data: bytes) -> None:
         for line in self._reader.feed(data):
             self._line(line)
+        if (self._pending is not None or self._stepping is not None) and self._reader.take_prompt():
+            self._prompted()
+
+    def _prompted(self) -> None:
+        """The modem waits for data: give it what there is, or leave. Until then it takes everything for data."""
+        self._tell("<", ">")
+        if self._given:
+            return  # it prompts for each line of the data anew
+        self._given = True
+        self._tell(">", "ESC" if self._text is None else self._text.decode("ascii"))
+        # A link that is lost tells so by itself.
+        with contextlib.suppress(TransportError):
+            self._link.write(_ESCAPE if self._text is None else self._text + _END_OF_TEXT)
 
     def _line(self, line: str) -> None:
         if self._stepping is not None:
@@ -202,9 +258,14 @@ class AtPort:
         self._tell("<", line)
         if answer.final is not None:
             future.set_result(AtResponse(tuple(answer.lines), answer.final))
+            for overheard in answer.overheard:
+                self._call(overheard)
 
     def _unsolicited(self, line: str) -> None:
         self._tell("!", line)
+        self._call(line)
+
+    def _call(self, line: str) -> None:
         for on_line, _ in self._listeners:
             on_line(line)
 
@@ -231,6 +292,12 @@ class AtPort:
 
     def _tell(self, direction: Literal[">", "<", "!"], line: str) -> None:
         self._sink.emit(AtEvent(clock.wall_ns(), direction, line))
+
+
+def _checked_text(text: str) -> bytes:
+    if not text.isascii() or len(text) > _LONGEST_TEXT or not text.replace("\n", "").replace("\r", "").isprintable():
+        raise CodecError("data for a prompt", expected=f"at most {_LONGEST_TEXT} characters of ASCII", found=repr(text))
+    return text.encode("ascii")
 
 
 def _short(line: str, most: int = 48) -> str:

@@ -12,15 +12,19 @@ import errno
 import fcntl
 import os
 import re
+import struct
 import termios
 import tty
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
-from esim_bench.errors import ConfigError, TransportError
+from esim_bench.errors import ConfigError, InUseError, TransportError
 
 _USB = re.compile(r"^usb:(\d+-\d+(?:\.\d+)*:\d+\.\d+)$")
 _READ_SIZE = 4096
+_NO_LINES = (errno.ENOTTY, errno.EINVAL)
+"""What drivers of ports without control lines answer."""
 _MOST_UNSENT = 64 * 1024
 
 
@@ -47,13 +51,17 @@ def resolve_port(name: str, *, devices: Path = Path("/sys/bus/usb/devices")) -> 
 
 
 class SerialLink:
-    """An open serial port, ours alone. Made inside a running loop. Raises TransportError when it can't be opened."""
+    """An open serial port, ours alone. Made inside a running loop.
+
+    Raises TransportError when it can't be opened, InUseError, naming the process that has it.
+    """
 
     def __init__(self, name: str, *, baud: int = 115200) -> None:
         self._path = resolve_port(name)
         self._on_data: Callable[[bytes], None] = lambda data: None
         self._on_lost: Callable[[Exception | None], None] = lambda reason: None
         self._unsent = bytearray()
+        self._waits = False
         self._loop = asyncio.get_running_loop()
         self._fd = _open(self._path, baud)
         self._loop.add_reader(self._fd, self._readable)
@@ -72,6 +80,18 @@ class SerialLink:
             )
         self._unsent += data
         self._writable()
+
+    def set_line(self, line: Literal["dtr", "rts"], asserted: bool) -> None:
+        """Assert or release a control line. Raises TransportError: a port without such lines (a pty), a closed one."""
+        if self._fd < 0:
+            raise TransportError("the serial port is closed", where=self._path)
+        request = termios.TIOCMBIS if asserted else termios.TIOCMBIC
+        bits = termios.TIOCM_DTR if line == "dtr" else termios.TIOCM_RTS
+        try:
+            fcntl.ioctl(self._fd, request, struct.pack("I", bits))
+        except OSError as exc:
+            hint = "a pty has none, nor has a USB port without a UART" if exc.errno in _NO_LINES else None
+            raise TransportError(f"cannot set {line.upper()}: {exc.strerror}", where=self._path, hint=hint) from exc
 
     def close(self) -> None:
         """Close the port; never raises."""
@@ -104,10 +124,12 @@ class SerialLink:
             self._lose(exc)
             return
         del self._unsent[:sent]
-        if self._unsent:
+        # Looked up before: both calls cost as much as the write itself.
+        if self._unsent and not self._waits:
             self._loop.add_writer(self._fd, self._writable)
-        else:
+        elif self._waits and not self._unsent:
             self._loop.remove_writer(self._fd)
+        self._waits = bool(self._unsent)
 
     def _lose(self, reason: OSError | None) -> None:
         self.close()
@@ -138,13 +160,14 @@ def _open(path: str, baud: int) -> int:
     return fd
 
 
-def _refused(path: str, exc: Exception) -> TransportError:
+def _refused(path: str, exc: Exception) -> TransportError | InUseError:
     number = exc.args[0] if exc.args else None
     hint = None
     if number in (errno.EBUSY, errno.EAGAIN):
-        holders = ", ".join(_holders(path)) or "another program"
-        hint = f"held by {holders}; ModemManager is told to keep off by a udev rule"
-    elif number == errno.EACCES:
+        who = ", ".join(holders(path)) or "another program"
+        hint = "end that program, or wait for it; ModemManager is told to keep off by a udev rule"
+        return InUseError(f"the serial port is held by {who}", where=path, hint=hint)
+    if number == errno.EACCES:
         hint = "become a member of the group dialout, and log in again"
     elif number in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
         hint = "is the modem on and plugged in?"
@@ -154,7 +177,7 @@ def _refused(path: str, exc: Exception) -> TransportError:
     return TransportError(f"cannot open the serial port: {text}", where=path, hint=hint)
 
 
-def _holders(path: str) -> list[str]:
+def holders(path: str) -> list[str]:
     """Name the processes that have a port open, as far as /proc lets us see."""
     real = os.path.realpath(path)
     found = []

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from esim_bench.codec import at
 from esim_bench.data import CmeError, Dialect
 from esim_bench.errors import CodecError
-from esim_drivers.sim.modem_card import ModemCard, Refused, SimState, Through
+from esim_drivers.sim.modem_card import Hung, ModemCard, Refused, SimState, Through
+from esim_drivers.sim.modem_network import COMMANDS as REGISTRATION
+from esim_drivers.sim.modem_network import Network
 
 _BASIC = re.compile(r"(&?[A-Z])(\d*)")
 _EXTENDED = re.compile(r"([+%#^$*!][A-Z][A-Z0-9]*)(=\?|\?|=)?(.*)", re.DOTALL)
@@ -28,14 +30,21 @@ class Result:
     sim_power: bool | None = None
     """The SIM is to be given power, or to lose it."""
     reboot: bool = False
+    down: bool = False
+    """The modem powers down in order."""
+    hangs: bool = False
+    """Nothing is answered, now and later."""
+    radio: bool | None = None
+    """The modem is to look for a network, or to leave it; the SIM keeps its power."""
 
 
 class Interpreter:
     """Executes command lines. Raises PowerLost when the card's power vanishes."""
 
-    def __init__(self, dialect: Dialect, sim: ModemCard, imei: str) -> None:
+    def __init__(self, dialect: Dialect, sim: ModemCard, network: Network, imei: str) -> None:
         self._dialect = dialect
         self._sim = sim
+        self._network = network
         self._imei = imei
         self.cfun = 1
         self.echo = True
@@ -47,16 +56,24 @@ class Interpreter:
         self.echo = self._dialect.at.echo
         self._cmee = _CMEE[self._dialect.at.errors]
 
-    def execute(self, line: str) -> Result | None:
-        """Execute one line, blanks around it removed; None: not a command line, nothing answers (V.250 5.2.1)."""
+    def execute(self, line: str, *, busy: bool = False) -> Result | None:
+        """Execute one line, blanks around it removed; None: not a command line, nothing answers (V.250 5.2.1).
+
+        ``busy``: the modem still boots, every command is refused with SIM busy.
+        """
         if line[:2].upper() != "AT":
             return None
+        if busy:
+            # In words even where +CMEE is off: so it was seen.
+            return Result(final=f"+CME ERROR: {at.CME_TEXTS[14] if self._cmee != 1 else 14}")
         limit = self._dialect.at.line_limit
         errors = self._dialect.errors
         try:
             if limit is not None and len(line) > limit:
                 raise Refused(errors.line_too_long)
             result = self._dispatch(line)
+        except Hung:
+            return Result(hangs=True)
         except Refused as exc:
             result = Result(final=self._refusal(exc.error))
         except CodecError:
@@ -64,9 +81,12 @@ class Interpreter:
         return replace(result, seconds=result.seconds + self._sim.terminal.take_seconds())
 
     def _refusal(self, error: CmeError) -> str:
-        if error == "ERROR" or self._cmee == 0:
+        quirks = self._dialect.quirks
+        if error == "ERROR" or (self._cmee == 0 and not quirks.verbose):
             return "ERROR"
-        return f"+CME ERROR: {error if self._cmee == 1 else at.CME_TEXTS.get(error, at.CME_TEXTS[100])}"
+        if self._cmee == 1 and not quirks.verbose:
+            return f"+CME ERROR: {error}"
+        return f"+CME ERROR: {quirks.texts.get(error) or at.CME_TEXTS.get(error, at.CME_TEXTS[100])}"
 
     def _dispatch(self, line: str) -> Result:
         sim = self._dialect.sim
@@ -75,6 +95,12 @@ class Interpreter:
             return Result(reboot=True)
         if upper == sim.iccid_command.upper():
             return self._iccid(at.name_of(line))
+        down = self._dialect.power.down_command
+        if down is not None and upper.partition("=")[0] == down.upper().partition("=")[0]:
+            return Result(down=True)
+        chooses = self._dialect.quirks.select_sim
+        if chooses is not None and upper == chooses.upper():
+            return self._select_sim()
         found = _EXTENDED.fullmatch(line[2:].upper())
         if found is None:
             return self._basic(upper[2:].replace(" ", ""))
@@ -91,7 +117,7 @@ class Interpreter:
 
     def _handler(self, name: str) -> Callable[[str, str], Result] | None:
         sim = self._dialect.sim
-        by_session = sim.access == "ccho"
+        by_session = sim.access in ("ccho", "probe")
         match name:
             case "+CSIM" if sim.csim:
                 return self._csim
@@ -101,7 +127,14 @@ class Interpreter:
                 return self._cgla
             case "+CCHC" if by_session and sim.cchc != "none":
                 return self._cchc
+            case _ if name in REGISTRATION:
+                return lambda form, text: Result(self._network.registration(name, form, text))
+        network = self._network
         return {
+            "+COPS": lambda form, _: Result(network.operator(form)),
+            "+CSQ": lambda *_: Result(network.signal()),
+            "+CESQ": lambda *_: Result(network.extended_signal()),
+            "+QMBNCFG": lambda form, text: Result(network.configuration(form, text)),
             "+CMEE": self._set_cmee,
             "+CFUN": self._set_cfun,
             "+CPIN": self._cpin,
@@ -162,8 +195,15 @@ class Interpreter:
             return Result(reboot=True)
         before, self.cfun = self.cfun, int(values[0])
         if bool(before) == bool(self.cfun):
-            return Result()
+            return Result(radio=self.cfun == 1 if before != self.cfun else None)
         return Result(seconds=0.3, sim_power=bool(self.cfun))
+
+    def _select_sim(self) -> Result:
+        if self.cfun == 1:
+            raise Refused("ERROR")
+        self._sim.selected = True
+        # With +CFUN 4 the SIM has power already, without a card so far.
+        return Result(sim_power=True if self.cfun else None)
 
     # ------------------------------------------------------------------------------------------------- the SIM
 
@@ -180,6 +220,8 @@ class Interpreter:
         return Result((self._sim.terminal.imsi,))
 
     def _iccid(self, name: str) -> Result:
+        if self._sim.state is SimState.ABSENT:
+            raise Refused(self._dialect.errors.no_sim)
         if self._sim.state is SimState.OFF or self._sim.terminal.iccid is None:
             raise Refused(self._dialect.errors.sim_off)
         return Result((f"{name}: {self._sim.terminal.iccid}",))
@@ -215,6 +257,8 @@ class Interpreter:
         return handle, command
 
     def _through(self, name: str, through: Through) -> Result:
+        if through.error is not None:
+            return Result(final=self._refusal(through.error), refresh=through.refresh)
         text = through.response.hex().upper()
         shown = f'"{text}"' if self._dialect.sim.quoted else text
         return Result((f"{name}: {len(text)},{shown}",), refresh=through.refresh)

@@ -31,6 +31,7 @@ class SimReader:
         self._capabilities = CardCapabilities(removable=removable)
         self._ready_at: float | None = None
         self._connected = False
+        self._inserted = True
         self._waiting: set[asyncio.Future[None]] = set()
 
     @property
@@ -60,8 +61,10 @@ class SimReader:
 
     async def _pass(self, seconds: float) -> None:
         """Let time pass; raises TransportError at the instant at which the power goes."""
-        if clock.leap(seconds):
-            return
+        if not clock.leap(seconds):
+            await self._wait(seconds)
+
+    async def _wait(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         timer = loop.call_later(seconds, lambda: None if future.done() else future.set_result(None))
@@ -72,6 +75,21 @@ class SimReader:
             timer.cancel()
             self._waiting.discard(future)
 
+    # ------------------------------------------------------------------------------------------------- a hand
+
+    def remove_card(self) -> None:
+        """Take the card out, at this instant; a command under way gets no answer."""
+        self._inserted = False
+        self._lose(TransportError("the card was taken out"))
+
+    def insert_card(self) -> None:
+        """Put the card in again."""
+        self._inserted = True
+
+    async def present(self) -> bool:
+        """Tell whether the reader, with power, sees a card."""
+        return self._inserted and self._ready_at is not None
+
     # ------------------------------------------------------------------------------------------------- CardLink
 
     async def connect(self) -> bytes:
@@ -79,6 +97,8 @@ class SimReader:
         if self._ready_at is None:
             raise TransportError("no reader", expected="a reader with power", found="none", hint="power the slot on")
         await self._pass(max(0.0, self._ready_at - asyncio.get_running_loop().time()))
+        if not self._inserted:
+            raise TransportError("no card in the reader", expected="a card", found="an empty reader")
         return await self._atr(cold=True)
 
     async def reset(self) -> bytes:
@@ -104,24 +124,26 @@ class SimReader:
         try:
             command = next(steps)
             while True:
-                exchange = await self._transmit(command)
-                done.append(exchange)
-                command = steps.send(exchange.response)
+                self._check()
+                at_ns = clock.wall_ns()
+                response, seconds = self._transmit(command)
+                seconds += OVERHEAD_SECONDS * (1 + self._rng.random() / 2)
+                # Nothing else happens meanwhile, mostly: then no coroutine is made to find that out.
+                if not clock.leap(seconds):
+                    await self._wait(seconds)
+                duration = clock.wall_ns() - at_ns
+                self._sink.emit(ApduEvent(at_ns, command, response, duration))
+                done.append(Exchange(command, response, at_ns, duration))
+                command = steps.send(response)
         except StopIteration:
             return done
 
-    async def _transmit(self, command: bytes) -> Exchange:
-        self._check()
-        at_ns = clock.wall_ns()
+    def _transmit(self, command: bytes) -> tuple[bytes, float]:
         try:
-            response, seconds = self._card.transmit(command)
+            return self._card.transmit(command)
         except PowerLost:
             self._lose(TransportError("the card vanished"))
             raise TransportError("the card lost its power while it wrote", hint="connect again") from None
-        await self._pass(seconds + OVERHEAD_SECONDS * (1 + self._rng.random() / 2))
-        duration = clock.wall_ns() - at_ns
-        self._sink.emit(ApduEvent(at_ns, command, response, duration))
-        return Exchange(command, response, at_ns, duration)
 
     async def open_session(self, aid: bytes) -> int:
         """Refuse: a reader passes MANAGE CHANNEL and SELECT through."""

@@ -27,6 +27,7 @@ class UiccCard:
         self._nvm.worn = personality.worn_memory
         self.uicc = Uicc(self._nvm, personality)
         self._transport = Transport(personality.protocol)
+        self._seconds = {ins: personality.seconds(ins) for ins in range(256)}
         self._powered = False
 
     def add_applications(self, applications: Sequence[Application]) -> None:
@@ -105,7 +106,7 @@ class UiccCard:
         except CodecError:
             self._transport.reset()
             return b"", 0x6700, self._personality.default_seconds
-        seconds = self._personality.seconds(command.ins)
+        seconds = self._seconds[command.ins]
         found = self._transport.before(command)
         if found is None:
             reply = self._execute(command)

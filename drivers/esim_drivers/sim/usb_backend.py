@@ -2,7 +2,7 @@
 
 Drivers that speak by pyusb are given ``FakeUsb`` as their backend and cannot tell the difference: descriptors, control,
 bulk and interrupt transfers, claimed interfaces, devices that come and go, are held by others, or may not be opened. A
-device is a ``FakeDevice`` whose ``control``, ``read`` and ``write`` are overridden; hubs and relays are in ``usb_fakes``.
+device is a ``FakeDevice`` whose ``control``, ``read`` and ``write`` are overridden; hubs and relays: ``usb_fakes``.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class FakeInterface:
     """Whether the kernel has a driver on it, which must be detached before it is claimed."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class FakeDevice:
     """A device on the fake bus. ``path`` is where it hangs: bus number and port numbers, ``1-1.3`` as sysfs says."""
 
@@ -354,6 +354,8 @@ class FakeUsb:
 
     intr_write = bulk_write
     intr_read = bulk_read
+    iso_write = bulk_write
+    iso_read = bulk_read
 
     def clear_halt(self, dev_handle: FakeDevice, ep: int) -> None:
         """Clear a halt."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable
+from typing import Literal
 
 from esim_bench.errors import TransportError
 from esim_drivers.sim.modem import SimModem
@@ -27,6 +28,11 @@ class Wire:
         self._queue: list[tuple[float, int, bytes]] = []
         self._number = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._enumeration = modem.enumeration
+        self._attached = modem.attached
+        self.pins: dict[str, Literal["power_key", "reset"]] = {}
+        """Which of the module's pins DTR and RTS pull."""
+        self._pulled: dict[str, float] = {}
 
     @property
     def powered(self) -> bool:
@@ -37,6 +43,8 @@ class Wire:
         """Open the port; what the modem said before is lost. Raises TransportError without power."""
         if not self._powered:
             raise TransportError("no AT port", expected="a modem with power", found="none", hint="power the slot on")
+        if not self._modem.attached:
+            raise TransportError("no AT port", expected="the modem on its bus", found="none", hint="it boots: wait")
         link = MemoryLink(self)
         self._links.append(link)
         return link
@@ -56,9 +64,36 @@ class Wire:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._enumeration = self._modem.enumeration
+        self._attached = False
+        self._pulled.clear()
+        self._lose(TransportError("the modem lost its power"))
+
+    def _lose(self, reason: TransportError) -> None:
         links, self._links = self._links, []
         for link in links:
-            link.lose(TransportError("the modem lost its power"))
+            link.lose(reason)
+
+    def remove_card(self) -> None:
+        """Pull the card out of the modem's holder."""
+        self._take(self._modem.remove_card)
+
+    def insert_card(self) -> None:
+        """Put it back."""
+        self._take(self._modem.insert_card)
+
+    def set_line(self, line: str, asserted: bool) -> None:
+        """Pull or release the pin that a control line is wired to. Raises TransportError where it is wired to none."""
+        pin = self.pins.get(line)
+        if pin is None:
+            raise TransportError("this port has no control lines", expected="wired pins", found=line.upper())
+        now = asyncio.get_running_loop().time()
+        if asserted:
+            self._pulled.setdefault(line, now)
+        elif line in self._pulled:
+            held = now - self._pulled.pop(line)
+            act = self._modem.power_key if pin == "power_key" else self._modem.reset
+            self._take(lambda time: act(time, held))
 
     def write(self, data: bytes) -> None:
         """Hand bytes to the modem."""
@@ -83,7 +118,21 @@ class Wire:
             self._number += 1
             # Two lines of one instant keep their order.
             heapq.heappush(self._queue, (due, self._number, data))
+        if self._modem.enumeration != self._enumeration:
+            self._enumerate()
         self._arm()
+
+    def _enumerate(self) -> None:
+        """The port vanished, and perhaps came back: what was said before is delivered, links are lost."""
+        self._enumeration = self._modem.enumeration
+        was_there, self._attached = self._attached, self._modem.attached
+        if not was_there:
+            return
+        now = asyncio.get_running_loop().time()
+        while self._queue and self._queue[0][0] <= now:
+            self._deliver(heapq.heappop(self._queue)[2])
+        self._queue.clear()
+        self._lose(TransportError("the modem's port vanished", hint="it was reset and comes back under another name"))
 
     def _arm(self) -> None:
         if self._timer is not None:
@@ -129,6 +178,12 @@ class MemoryLink:
         if self._lost is not None:
             raise self._lost
         self._wire.write(data)
+
+    def set_line(self, line: Literal["dtr", "rts"], asserted: bool) -> None:
+        """Assert or release a control line. Raises TransportError: wired to nothing, a lost link."""
+        if self._lost is not None:
+            raise self._lost
+        self._wire.set_line(line, asserted)
 
     def close(self) -> None:
         """Close the link; never raises."""

@@ -1,0 +1,1 @@
+"""The debug UART of a module, line by line."""
