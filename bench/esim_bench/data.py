@@ -5,13 +5,14 @@ modem alike.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from esim_bench import tomlfile
 from esim_bench.errors import ConfigError, RigError
@@ -66,9 +67,21 @@ def module_file(name: str) -> Path:
     return _file("hw/modules", name, "module")
 
 
-@cache
 def module(name: str) -> Dialect:
-    """Return the dialect of a module of hw/modules. Raises ConfigError: ``file:line: key: what is wrong``."""
+    """Return the dialect of a module: a name in hw/modules, or the path of such a file.
+
+    Raises ConfigError: ``file:line: key: what is wrong``.
+    """
+    return read_dialect(Path(name)) if is_module_path(name) else _packaged_module(name)
+
+
+def is_module_path(name: str) -> bool:
+    """Tell whether a module is named by the path of its file."""
+    return name.endswith(".toml")
+
+
+@cache
+def _packaged_module(name: str) -> Dialect:
     return read_dialect(module_file(name))
 
 
@@ -109,6 +122,31 @@ class Urc(_Table):
 
     line: Line
     at_s: Seconds = 0.0
+
+
+def dialect_toml(tables: Mapping[str, Any]) -> str:
+    """Write a module file. Raises ConfigError where the tables are not those of a dialect."""
+    try:
+        Dialect.model_validate(tables)
+    except ValidationError as exc:
+        wrong = exc.errors(include_url=False)[0]
+        key = ".".join(map(str, wrong["loc"]))
+        raise ConfigError("not a module file", found=f"{key}: {wrong['msg']}") from exc
+    lines = [f"{key} = {_toml(value)}" for key, value in tables.items() if not isinstance(value, Mapping)]
+    for name, table in tables.items():
+        if isinstance(table, Mapping):
+            lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        inner = [_toml(one) for one in value]
+        return "[\n" + "".join(f"  {one},\n" for one in inner) + "]" if len(inner) > 1 else f"[{''.join(inner)}]"
+    # Strings, numbers and booleans of JSON are those of TOML.
+    return json.dumps(value, ensure_ascii=False)
 
 
 class AtManners(_Table):

@@ -17,7 +17,7 @@ from esim_bench.codec.saip import ProfilePackage
 from esim_bench.events import ApduEvent
 from esim_bench.trace import Journal
 
-from . import download, eim, fleet
+from . import download, eim, fleet, pcsc, serial
 from .measuring import Figure, ratio, report, seconds
 
 
@@ -60,6 +60,40 @@ def help_seconds() -> float:
     return seconds(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL), rounds=9)
 
 
+def over_pcsc(folder: Path) -> list[Figure]:
+    """Time the PC/SC driver over the real pcscd and vpcd; nothing where they are not installed."""
+    missing = pcsc.unavailable()
+    if missing is not None:
+        print(f"PC/SC is not measured: {missing}", file=sys.stderr)
+        return []
+    over_bare, ours, _ = pcsc.apdu_ratio(folder)
+    real = pcsc.download_split(folder, rate=1.0)
+    bare = pcsc.download_split(folder)
+    return [
+        Figure("APDU of a STORE DATA chain over pcscd / bare pyscard", over_bare, "x", 1.3),
+        Figure("APDU of a STORE DATA chain over pcscd", ours * 1e6, "us"),
+        Figure("download over pcscd, card at its own speed: ours of the wall time", real.share * 100, "%", 15.0),
+        Figure("... card", real.card * 1000, "ms"),
+        Figure("... transport", real.transport * 1000, "ms"),
+        Figure("... ours", real.ours * 1000, "ms"),
+        Figure("download over pcscd, card without waiting times: ours of the wall time", bare.share * 100, "%"),
+        Figure("... wall time", bare.total * 1000, "ms"),
+    ]
+
+
+def over_ptys(folder: Path) -> list[Figure]:
+    """Time the AT driver over ptys."""
+    over_bare, taken = serial.long_answer()
+    rate, share, lost = serial.many_modems(folder)
+    return [
+        Figure("AT+CSIM with an answer of 520 characters / select and os.read", over_bare, "x", 2.0),
+        Figure("AT+CSIM with an answer of 520 characters", taken * 1e6, "us"),
+        Figure("64 modems on ptys: commands per second", rate, "1/s"),
+        Figure("64 modems on ptys: share of one core", share * 100, "%"),
+        Figure("64 modems on ptys: answers lost", lost, "", 0.0),
+    ]
+
+
 def main() -> int:
     """Measure, print, write; return 1 if a limit is not met."""
     with tempfile.TemporaryDirectory() as name:
@@ -82,6 +116,8 @@ def main() -> int:
             Figure("PSMO switch in process", switch_taken * 1000, "ms"),
             Figure("eIM over TLS: requests per second of 64 polling IPAs", polls, "1/s"),
             Figure("eIM over TLS: 99th percentile of a request", last_percent * 1000, "ms"),
+            *over_pcsc(folder),
+            *over_ptys(folder),
         ]
     return 0 if report(figures, Path("build/bench.json")) else 1
 

@@ -211,7 +211,7 @@ def test_a_line_that_is_not_one_line_of_ascii_is_refused(line: str) -> None:
     run(body)
 
 
-# ------------------------------------------------------------------------------------------------- prompts and late lines
+# ----------------------------------------------------------------------------------------- prompts and late lines
 
 
 class PromptingLink(ScriptedLink):

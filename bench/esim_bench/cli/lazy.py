@@ -30,6 +30,7 @@ COMMANDS: Final[dict[str, Lazy]] = {
     "apdu": Lazy("esim_bench.cli.apdu", "Send APDUs to a slot's card, by hand.", {"ignore_unknown_options": True}),
     "rack": Lazy("esim_bench.cli.rack", "The rack: its slots, its file."),
     "power": Lazy("esim_bench.cli.power", "One slot's power: on, off, cycle, each with its proof."),
+    "modem": Lazy("esim_bench.cli.modem", "One slot's modem: AT lines by hand, its state, its manners."),
     "euicc": Lazy("esim_bench.cli.euicc", "One slot's eUICC: information, profiles, notifications."),
     "eim": Lazy("esim_bench.cli.eim", "One slot's eUICC, steered by an eIM: associations, orders, data."),
     "scenario": Lazy("esim_bench.cli.scenario", "Scenarios and their parameters."),

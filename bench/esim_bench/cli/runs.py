@@ -1,8 +1,9 @@
-"""``esim-bench runs``: list, show."""
+"""``esim-bench runs``: list, matrix, show."""
 
 from __future__ import annotations
 
 import json as json_text
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -40,6 +41,49 @@ def list_runs(
                 for run in runs
             ],
         )
+
+
+@cli.command("matrix")
+def show_matrix(
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write an HTML page instead of printing a table.")
+    ] = None,
+    scenario: Annotated[
+        list[str] | None, typer.Option("--scenario", help="Only this scenario; repeatable. Default: all.")
+    ] = None,
+    real: Annotated[bool, typer.Option("--real", help="Leave out what was simulated.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many runs, the newest. Default: all.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show which module got along with which eUICC: the outcomes of all runs, pair by pair."""
+    from esim_bench.errors import ConfigError
+    from esim_bench.report import matrix
+    from esim_bench.scenario.interrupted import settle
+    from esim_bench.store import RunStore
+    from esim_bench.store.files import write_whole
+    from esim_bench.store.home import store_path
+
+    settle()
+    store = RunStore(store_path())
+    documents = (store.get(run["run"]) for run in store.list(limit))
+    cells = [
+        cell
+        for cell in matrix.matrix(documents)
+        if (not scenario or cell.scenario in scenario) and not (real and cell.simulated)
+    ]
+    if html is not None:
+        try:
+            write_whole(html, matrix.page(cells))
+        except OSError as exc:
+            raise ConfigError("cannot write the page", where=str(html), found=exc.strerror) from exc
+    if json:
+        print_json({"matrix": [cell.document() for cell in cells], "html": None if html is None else str(html)})
+    elif html is not None:
+        say(f"{html}: {len(cells)} pairs and scenarios")
+    elif not cells:
+        note(f"no runs of that kind in {store_path()}")
+    else:
+        table(matrix.HEAD, matrix.rows(cells))
 
 
 @cli.command()

@@ -181,6 +181,7 @@ class SlotSpec(_Table):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$")]
     form_factor: Annotated[FormFactor, BeforeValidator(_form_factor)]
     module: str | None = None
+    """A name in hw/modules, or the path of such a file (relative to the rack file)."""
     card: DriverTable | None = None
     modem: DriverTable | None = None
     power: PowerTable | None = None
@@ -219,8 +220,8 @@ class SlotSpec(_Table):
     @field_validator("module")
     @classmethod
     def _known_module(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None and value not in data.module_names():
-            raise ValueError(f"expected one of {', '.join(data.module_names())}")
+        if value is not None and not data.is_module_path(value) and value not in data.module_names():
+            raise ValueError(f"expected the path of a .toml file, or one of {', '.join(data.module_names())}")
         return value
 
     @model_validator(mode="after")
@@ -254,6 +255,15 @@ class RackFile(_Table):
         return self
 
 
+def _with_module(slot: SlotSpec, rack: Path) -> SlotSpec:
+    """Return a slot whose module's file, where it names one, was found and read. Raises ConfigError."""
+    if slot.module is None or not data.is_module_path(slot.module):
+        return slot
+    path = (rack.parent / Path(slot.module).expanduser()).resolve()
+    data.module(str(path))
+    return slot.model_copy(update={"module": str(path)})
+
+
 class Rack:
     """A rack file that was read and found good."""
 
@@ -262,7 +272,7 @@ class Rack:
         self.name = model.rack.name
         self.head = model.rack
         self.network = Network(**model.network.model_dump())
-        self.slots: tuple[SlotSpec, ...] = tuple(model.slot)
+        self.slots: tuple[SlotSpec, ...] = tuple(_with_module(slot, path) for slot in model.slot)
         self.eim = model.eim
 
     @property

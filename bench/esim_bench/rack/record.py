@@ -92,7 +92,8 @@ class DeviceRecord:
 def slot_bench(spec: SlotSpec) -> dict[str, Any]:
     """Return what a slot is reached by: the drivers of its parts with the packages that they come from."""
     if spec.simulated:
-        return {"drivers": {"sim": f"sim ({_package_of('sim')})"}}
+        personality = spec.sim.personality if spec.sim is not None else ""
+        return {"drivers": {"sim": f"sim ({_package_of('sim')})"}, "personality": personality}
     named = {"card": spec.card, "modem": spec.modem, "power": spec.power}
     drivers = {part: table.driver for part, table in named.items() if table is not None}
     drivers |= {f"observe {number}": table.driver for number, table in enumerate(spec.observe, 1)}

@@ -155,6 +155,8 @@ class AtCard:
                 handle = _parse(at.ccho_answer, answer)
                 number, self._next = self._next, self._next + 1
                 self._handles[number] = handle
+                if self._modem.dialect.expect.cause is not None and aid.startswith(_GSMA):
+                    self._mark(f"{self._modem.dialect.model} gives access, though its row in hw/modules says it does not")
                 return number
         said = _said(answer)
         if self._modem.dialect.expect.cause is not None and aid.startswith(_GSMA):

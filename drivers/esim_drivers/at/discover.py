@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import glob
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -89,7 +90,8 @@ def _text(path: Path) -> str:
 
 
 async def _asked(found: FoundDevice) -> FoundDevice:
-    held = holders(found.paths[0])
+    # The other end of a pseudo terminal may have this one open too: there the lock tells alone.
+    held = [] if os.path.realpath(found.paths[0]).startswith("/dev/pts/") else holders(found.paths[0])
     if held:
         return _changed(found, trouble=f"in use by {', '.join(held)}: end that program, or wait for it")
     try:

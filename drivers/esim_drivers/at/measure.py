@@ -32,7 +32,8 @@ _QUIET_SECONDS: Final = 6.0
 """Without a new line a boot is over."""
 _POLL_SECONDS: Final = 0.25
 _MOST_CAUSE: Final = 200
-_NO_AID: Final = bytes.fromhex("F0455349")
+_NO_AID: Final = bytes.fromhex("F04553494E4F4E45")
+_WRONG: Final = "AT+CMEE=9"
 _STYLES: Final = {0: "plain", 1: "numeric", 2: "verbose"}
 _LENGTH_REFUSED: Final = (b"\x66\x01", b"\x67\x00")
 
@@ -82,7 +83,8 @@ class _Measurement:
             boot = self._row.boot.model_dump(exclude_defaults=True)
             self._unmeasured += ["boot", "at.echo", "at.errors", "sim.restart_s"]
             at_table |= {"echo": self._row.at.echo, "errors": self._row.at.errors}
-        at_table["urcs"] = _heads(heard)
+        if urcs := _heads(heard):
+            at_table["urcs"] = urcs
         if self._row.at.baud is not None:
             at_table["baud"] = self._row.at.baud
         tables: dict[str, Any] = {
@@ -121,15 +123,17 @@ class _Measurement:
         forms = {}
         for level in (2, 1):
             await self._say(f"AT+CMEE={level}")
-            forms[level] = (await self._say(at.ccho_command(_NO_AID))).final
+            forms[level] = (await self._say(_WRONG)).final
         self._notes.append(f"Refusals: {forms[1]} with AT+CMEE=1, {forms[2]} with AT+CMEE=2.")
         for key, line in (
             ("unknown", "AT+ESIMBENCH"),
-            ("parameters", 'AT+CCHO="0"'),
+            ("parameters", _WRONG),
             ("no_application", at.ccho_command(_NO_AID)),
         ):
             final = (await self._say(line)).final
             code = at.cme_code(final)
+            if key == "no_application" and final == "OK":
+                self._notes.append("AT+CCHO of an application that is not there is OK.")
             if final == "ERROR" or code is not None:
                 found[key] = "ERROR" if code is None else code
         self._tell(f"refusals: {forms[1]}; {forms[2]}")
@@ -231,8 +235,11 @@ class _Measurement:
             cfun = await self._modem.functionality()
             await self._modem.wait_ready(max(1.0, deadline - loop.time()))
             ready_s = loop.time() - began
-            while loop.time() - began < (lines[-1][0] if lines else 0.0) + _QUIET_SECONDS:
-                await asyncio.sleep(_POLL_SECONDS)
+            while True:
+                quiet = loop.time() - began - (lines[-1][0] if lines else 0.0)
+                if quiet >= _QUIET_SECONDS:
+                    break
+                await asyncio.sleep(_QUIET_SECONDS - quiet)
         finally:
             end()
         sim["reset"] = "reboot"

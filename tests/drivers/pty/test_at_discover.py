@@ -48,6 +48,15 @@ def test_a_modem_behind_two_ports_of_one_usb_device_is_one_module(pty_rig, tmp_p
         os.close(other)
 
 
+HOLDER = """
+import fcntl, os, sys
+port = os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY)
+fcntl.flock(port, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
 def test_a_port_in_use_is_not_opened_and_its_user_is_named(tmp_path):
     master, slave = os.openpty()
     path = os.ttyname(slave)
@@ -56,14 +65,15 @@ def test_a_port_in_use_is_not_opened_and_its_user_is_named(tmp_path):
         [
             sys.executable,
             "-c",
-            f"import sys; f = open({path!r}, 'rb+', 0); print('open', flush=True); sys.stdin.read()",
+            HOLDER,
+            path,
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as holder:
         assert holder.stdout is not None
-        holder.stdout.readline()
+        assert holder.stdout.readline() == "held\n"
         found = asyncio.run(driver.probe_port(path))
         assert found.kind == "port"
         assert f"(pid {holder.pid})" in (found.trouble or "")

@@ -50,12 +50,6 @@ class Notifications:
                 device = replace(device, view=view)
         self._store.put_device(device)
         digest = hashlib.sha256(device.eid + signed).hexdigest()
-        known = self._store.find_notification(digest)
-        if known is not None:
-            return device, known
-        if not self._forwards or self._store.count_waiting(device.eid) >= self._limits.notifications:
-            log.warning("EID %s: notification %d is not taken", device.eid.hex(), notification.seq)
-            return None
         record = NotificationRecord(
             0,
             digest,
@@ -67,8 +61,13 @@ class Notifications:
             notification.iccid,
             now_ns,
         )
-        self._store.add_notification(record)
-        return device, record
+        if self._forwards and self._store.add_notification(record, self._limits.notifications):
+            return device, record
+        known = self._store.find_notification(digest)
+        if known is None:
+            log.warning("EID %s: notification %d is not taken", device.eid.hex(), notification.seq)
+            return None
+        return device, known
 
     def installation(self, raw: bytes, device: Device) -> tuple[bool, str, Device]:
         """Verify a ProfileInstallationResult (BF37); return whether it is a success, the outcome, and the eUICC after.

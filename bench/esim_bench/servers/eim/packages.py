@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from esim_bench.codec import euicc_package
 from esim_bench.codec.euicc_operations import ListEim
@@ -79,7 +79,8 @@ class Packages:
             device = self._store.find_device(device.eid) or device
         if order.state is OrderState.QUEUED:
             order = self._made(device, order, now_ns)
-        order = replace(order, sends=order.sends + 1)
+        else:
+            order = replace(order, sends=order.sends + 1)
         self._store.put_order(order)
         return order
 
@@ -136,31 +137,33 @@ class Packages:
     # ---------------------------------------------------------------------------------------------------------- how
 
     def _made(self, device: Device, order: EimOrder, now_ns: int) -> EimOrder:
-        """Make the bytes of an order; they are stored with its counterValue before anybody gets them."""
+        """Make the bytes of an order and count its first sending.
+
+        They are stored with its counterValue before anybody gets them.
+        """
         ordered = order.order
         # By what came before for the same eUICC alone: a simulated slot's trace does not depend on the others.
+        made: dict[str, Any]
         package = isinstance(ordered, PackageOrder)
         which = f"counter {device.counter}" if package else f"order {self._store.position(order)}"
         transaction = self._randomness.fork("eim", device.eid, which).bytes(16)
         if isinstance(ordered, PackageOrder):
             # A package in v1.0's form has room for the identifier as well.
-            order = replace(order, counter=device.counter, transaction_id=transaction)
-            order = replace(order, request=self.signed(device, ordered, device.counter, transaction))
+            made = {"counter": device.counter, "transaction_id": transaction}
+            made["request"] = self.signed(device, ordered, device.counter, transaction)
             self._store.put_device(replace(device, counter=device.counter + 1))
         elif isinstance(ordered, DownloadOrder):
-            request = ordered.trigger(transaction).encode()
-            order = replace(order, request=request, transaction_id=transaction)
+            made = {"transaction_id": transaction, "request": ordered.trigger(transaction).encode()}
         else:
-            order = self._data_request(order, ordered, transaction)
-        return replace(order, state=OrderState.SENT, sent_ns=now_ns)
+            made = self._data_request(ordered, transaction)
+        return replace(order, **made, state=OrderState.SENT, sent_ns=now_ns, sends=order.sends + 1)
 
-    def _data_request(self, order: EimOrder, ordered: DataOrder, transaction: bytes) -> EimOrder:
+    def _data_request(self, ordered: DataOrder, transaction: bytes) -> dict[str, Any]:
         if self._version >= Version.V1_2:
-            request = ordered.request(transaction).encode(self._version)
-            return replace(order, request=request, transaction_id=transaction)
+            return {"transaction_id": transaction, "request": ordered.request(transaction).encode(self._version)}
         # v1.0's answer names neither eUICC nor request: the eUICC's certificate in it does.
         tags = (*ordered.tags, *(tag for tag in CERTIFICATE_TAGS if tag not in ordered.tags))
-        return replace(order, request=replace(ordered, tags=tags).request().encode(self._version))
+        return {"request": replace(ordered, tags=tags).request().encode(self._version)}
 
     def signed(self, device: Device, order: PackageOrder, counter: int, transaction: bytes | None) -> bytes:
         """Return an EuiccPackageRequest (BF51) for an eUICC, signed with the key that it knows. Raises CodecError."""

@@ -107,9 +107,9 @@ class Results:
 
     def _executed(self, device: Device, result: SignedResult, now_ns: int) -> list[int]:
         digest = hashlib.sha256(result.signed_raw).hexdigest()
-        if self._store.find_result(device.eid, digest) is not None:
-            return [result.seq]
         if result.seq <= device.last_seq or result.seq >> 63:
+            if self._store.find_result(device.eid, digest) is not None:
+                return [result.seq]
             found = f"sequence number {result.seq}, expected more than {device.last_seq}"
             raise RefusedError(UNDEFINED, f"an older result: {found}")
         order = self._store.order_of_counter(device.eid, result.counter)
@@ -120,12 +120,12 @@ class Results:
             raise RefusedError(UNDEFINED, f"a second result of order {order.id}")
         record = ResultRecord(device.eid, result.seq, digest, result.raw, order.id if order else None, now_ns)
         self._store.add_result(record)
-        device = replace(device, last_seq=result.seq)
-        if result.counter >= device.counter and result.counter < 1 << 62:
+        counter = device.counter
+        if result.counter >= counter and result.counter < 1 << 62:
             # The eUICC knows of packages that this store does not (it was restored from a copy, say).
-            device = replace(device, counter=result.counter + 1)
-        self._store.put_device(device)
+            counter = result.counter + 1
         if order is None:
+            self._store.put_device(replace(device, last_seq=result.seq, counter=counter))
             log.warning("EID %s: a result of no known order, counter %d", device.eid.hex(), result.counter)
             return [result.seq]
         outcome = _outcome(result.results, len(order.operations))
@@ -133,7 +133,8 @@ class Results:
             outcome = f"rollback: {rollback.name}"
         state = OrderState.DONE if outcome == OK else OrderState.FAILED
         view = device.view.after(order.id, order.operations, result.results, result.seq)
-        self._store.put_device(self._effects(replace(device, view=view), order, result))
+        device = replace(device, last_seq=result.seq, counter=counter, view=view)
+        self._store.put_device(self._effects(device, order, result))
         self._close(order, state, outcome, result.raw, now_ns, verified=True)
         return [result.seq]
 

@@ -21,6 +21,8 @@ from esim_bench.servers.eim.store import (
 )
 from esim_bench.servers.eim.view import View
 
+REMEMBERED: Final = 1024
+"""eUICCs that are remembered, so that their next request need not read them again."""
 VERSION: Final = 1
 APPLICATION: Final = 0x65494D31
 """application_id of the file ("eIM1"), so that no other program's file is taken for one."""
@@ -81,8 +83,12 @@ class SqliteEimStore:
         self._lock = threading.RLock()
         self._depth = 0
         self._devices: dict[bytes, Device] = {}
-        """eUICCs as the running transaction has them: each step of a request reads and changes the same one."""
-        self._changed: dict[bytes, None] = {}
+        """eUICCs as they are now, by EID, changes of the running transaction among them."""
+        self._changed: dict[bytes, Device | None] = {}
+        """EIDs of eUICCs that the running transaction has yet to write, each as the file has it (None: not known)."""
+        self._open: dict[bytes, dict[int, EimOrder]] = {}
+        """All open orders of an eUICC, by EID and id, oldest first."""
+        self._data_version = 0
         try:
             if self.path != ":memory:":
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -134,26 +140,66 @@ class SqliteEimStore:
                 self._run("BEGIN IMMEDIATE")
             self._depth += 1
             try:
+                if self._depth == 1:
+                    self._forget_what_others_changed()
                 yield
                 if self._depth == 1:
                     self._write_devices()
+                    self._run("COMMIT")
             except BaseException:
                 self._depth -= 1
                 if self._depth == 0:
-                    self._devices.clear()
-                    self._changed.clear()
-                    self._run("ROLLBACK")
+                    self._forget()
+                    if self._db.in_transaction:
+                        self._run("ROLLBACK")
                 raise
             self._depth -= 1
-            if self._depth == 0:
-                self._devices.clear()
-                self._run("COMMIT")
+
+    def _forget_what_others_changed(self) -> None:
+        """Forget all that is remembered where another process wrote into the file."""
+        if self.path == ":memory:":
+            return
+        (version,) = self._run("PRAGMA data_version").fetchone()
+        if version != self._data_version:
+            self._forget()
+            self._data_version = version
+
+    def _begin_reading(self) -> None:
+        # Within a transaction nobody else writes.
+        if self._depth == 0:
+            self._forget_what_others_changed()
+
+    def _forget(self) -> None:
+        self._devices.clear()
+        self._changed.clear()
+        self._open.clear()
 
     def _write_devices(self) -> None:
-        for eid in self._changed:
+        for eid, before in self._changed.items():
             device = self._devices[eid]
-            self._run(f"UPDATE devices SET {_DEVICE_SETTINGS} WHERE eid = ?", (*_device_values(device), eid))
+            old = _device_values(before) if before is not None else None
+            self._update("devices", _DEVICE_NAMES, old, _device_values(device), "eid", eid)
         self._changed.clear()
+        if len(self._devices) > REMEMBERED:
+            self._devices.clear()
+        if len(self._open) > REMEMBERED:
+            self._open.clear()
+
+    def _update(
+        self, table: str, names: Sequence[str], old: Sequence[Any] | None, new: Sequence[Any], key: str, value: Any
+    ) -> None:
+        """Write the columns of a row that changed; all of them where ``old`` is None."""
+        # Columns that stay cost most where they are part of an index, or long.
+        if old is None:
+            changed = list(zip(names, new, strict=True))
+        else:
+            # They are mostly not just equal, but the same object.
+            rows = zip(names, old, new, strict=True)
+            changed = [(name, after) for name, before, after in rows if before is not after and before != after]
+        if changed:
+            settings = ", ".join([f"{name} = ?" for name, _ in changed])
+            values = [after.to_json() if isinstance(after, View) else after for _, after in changed]
+            self._run(f"UPDATE {table} SET {settings} WHERE {key} = ?", (*values, value))
 
     def _run(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         with self._lock:
@@ -170,29 +216,32 @@ class SqliteEimStore:
 
     def add_device(self, device: Device) -> bool:
         """Keep a new eUICC; False, and nothing changes, when its EID is there."""
-        values = _device_values(device)
+        values = (*_device_values(device)[:-1], device.view.to_json())
         statement = f"INSERT OR IGNORE INTO devices ({_DEVICE}) VALUES ({_marks(values)})"
         return self._run(statement, values).rowcount == 1
 
     def put_device(self, device: Device) -> None:
         """Replace what is known of an eUICC."""
-        with self.transaction():
-            self._devices[device.eid] = device
-            self._changed[device.eid] = None
+        with self._lock:
+            if self._depth == 0:
+                with self.transaction():
+                    self.put_device(device)
+                return
+            eid = device.eid
+            if eid not in self._changed:
+                self._changed[eid] = self._devices.get(eid)
+            self._devices[eid] = device
 
     def find_device(self, eid: bytes) -> Device | None:
         """Return an eUICC, or None."""
         with self._lock:
-            if eid in self._devices:
-                return self._devices[eid]
-            found = self._read_device(eid)
-            if self._depth and found is not None:
-                self._devices[eid] = found
+            self._begin_reading()
+            found = self._devices.get(eid)
+            if found is None:
+                rows = self._rows(f"SELECT {_DEVICE} FROM devices WHERE eid = ?", (eid,))
+                if rows:
+                    found = self._devices[eid] = _device(rows[0])
             return found
-
-    def _read_device(self, eid: bytes) -> Device | None:
-        rows = self._rows(f"SELECT {_DEVICE} FROM devices WHERE eid = ?", (eid,))
-        return _device(rows[0]) if rows else None
 
     def devices(self) -> list[Device]:
         """Return all eUICCs in the order they were added."""
@@ -205,15 +254,28 @@ class SqliteEimStore:
     def add_order(self, order: EimOrder) -> EimOrder:
         """Keep a new order and return it with its id."""
         values = (None, *_order_values(order)[1:])
-        cursor = self._run(f"INSERT INTO orders ({_ORDER}) VALUES ({_marks(values)})", values)
-        found = self.find_order(int(cursor.lastrowid or 0))
+        with self._lock:
+            cursor = self._run(f"INSERT INTO orders ({_ORDER}) VALUES ({_marks(values)})", values)
+            self._open.pop(order.eid, None)
+            found = self.find_order(int(cursor.lastrowid or 0))
         if found is None:
             raise RigError("the eIM's store lost an order", where=self.path)
         return found
 
     def put_order(self, order: EimOrder) -> None:
         """Replace an order."""
-        self._run(f"UPDATE orders SET {_ORDER_SETTINGS} WHERE id = ?", (*_order_values(order), order.id))
+        with self._lock:
+            self._begin_reading()
+            known = self._open.get(order.eid, {})
+            before = known.get(order.id)
+            old = _order_values(before) if before is not None else None
+            self._update("orders", _ORDER_NAMES, old, _order_values(order), "id", order.id)
+            if before is not None and order.state.open:
+                known[order.id] = order
+            elif before is not None:
+                del known[order.id]
+            else:
+                self._open.pop(order.eid, None)
 
     def find_order(self, order_id: int) -> EimOrder | None:
         """Return an order, or None."""
@@ -221,6 +283,20 @@ class SqliteEimStore:
 
     def orders(self, eid: bytes | None = None, *states: OrderState) -> list[EimOrder]:
         """Return the orders of an eUICC, or of all, in these states, or in any; oldest first."""
+        if eid is not None and states and all(state.open for state in states):
+            return [order for order in self._open_orders(eid) if order.state in states]
+        return self._orders(eid, *states)
+
+    def _open_orders(self, eid: bytes) -> list[EimOrder]:
+        with self._lock:
+            self._begin_reading()
+            known = self._open.get(eid)
+            if known is None:
+                found = self._orders(eid, *(state for state in OrderState if state.open))
+                known = self._open[eid] = {order.id: order for order in found}
+            return list(known.values())
+
+    def _orders(self, eid: bytes | None, *states: OrderState) -> list[EimOrder]:
         values: list[Any] = [] if eid is None else [eid]
         conditions = [] if eid is None else ["eid = ?"]
         if states:
@@ -241,6 +317,10 @@ class SqliteEimStore:
 
     def order_of_counter(self, eid: bytes, counter: int) -> EimOrder | None:
         """Return the package of an eUICC that was signed with a counterValue, or None."""
+        for order in self._open_orders(eid):
+            # Most results are of the order that is out.
+            if order.counter == counter:
+                return order
         # Larger numbers come from outside, and SQLite cannot take them.
         return self._one_order("eid = ? AND counter = ?", eid, counter) if counter < 1 << 63 else None
 
@@ -271,11 +351,14 @@ class SqliteEimStore:
 
     # ----------------------------------------------------------------------------------------------- notifications
 
-    def add_notification(self, record: NotificationRecord) -> bool:
-        """Keep a notification; False, and nothing changes, when one of the same digest is already there."""
+    def add_notification(self, record: NotificationRecord, most: int) -> bool:
+        """Keep a notification; False, and nothing changes, where it is already there, or ``most`` of its eUICC wait."""
         values = (None, *_notification_values(record)[1:])
-        statement = f"INSERT OR IGNORE INTO notifications ({_NOTIFICATION}) VALUES ({_marks(values)})"
-        return self._run(statement, values).rowcount == 1
+        waiting = "SELECT count(*) FROM notifications WHERE eid = ? AND delivered = 0"
+        statement = (
+            f"INSERT OR IGNORE INTO notifications ({_NOTIFICATION}) SELECT {_marks(values)} WHERE ({waiting}) < ?"
+        )
+        return self._run(statement, (*values, record.eid, most)).rowcount == 1
 
     def put_notification(self, record: NotificationRecord) -> None:
         """Replace a notification."""
@@ -299,10 +382,6 @@ class SqliteEimStore:
         )
         return [_notification(row) for row in self._rows(statement, (now_ns, most))]
 
-    def count_waiting(self, eid: bytes) -> int:
-        """Return how many notifications of an eUICC are not delivered."""
-        return int(self._rows("SELECT count(*) FROM notifications WHERE eid = ? AND delivered = 0", (eid,))[0][0])
-
     # -------------------------------------------------------------------------------------------------------- keys
 
     def add_key(self, key: StoredKey) -> None:
@@ -324,8 +403,8 @@ def _settings(names: str) -> str:
     return ", ".join(f"{name} = ?" for name in names.split(", "))
 
 
-_DEVICE_SETTINGS = _settings(_DEVICE)
-_ORDER_SETTINGS = _settings(_ORDER)
+_DEVICE_NAMES = _DEVICE.split(", ")
+_ORDER_NAMES = _ORDER.split(", ")
 
 
 def _device_values(device: Device) -> tuple[Any, ...]:
@@ -347,7 +426,7 @@ def _device_values(device: Device) -> tuple[Any, ...]:
         device.added_ns,
         device.seen_ns,
         device.retry_ns,
-        device.view.to_json(),
+        device.view,
     )
 
 

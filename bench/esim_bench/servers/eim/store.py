@@ -255,8 +255,12 @@ class EimStore(Protocol):
     def find_result(self, eid: bytes, digest: str) -> ResultRecord | None:
         """Return a result, or None."""
 
-    def add_notification(self, record: NotificationRecord) -> bool:
-        """Keep a notification; False, and nothing changes, when one of the same digest is already there."""
+    def add_notification(self, record: NotificationRecord, most: int) -> bool:
+        """Keep a notification.
+
+        False, and nothing changes, when one of the same digest is already there, or ``most`` of its eUICC's or more are
+        not delivered yet.
+        """
 
     def put_notification(self, record: NotificationRecord) -> None:
         """Replace a notification."""
@@ -269,9 +273,6 @@ class EimStore(Protocol):
 
     def waiting_notifications(self, now_ns: int, most: int) -> list[NotificationRecord]:
         """Return notifications that are due for an attempt, oldest first."""
-
-    def count_waiting(self, eid: bytes) -> int:
-        """Return how many notifications of an eUICC are not delivered."""
 
     def add_key(self, key: StoredKey) -> None:
         """Keep a signing key; one that is already there is no error."""

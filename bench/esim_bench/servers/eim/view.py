@@ -101,15 +101,20 @@ class View:
 
     def _moved(self, iccid: bytes, state: str, seq: int) -> View:
         """Note a profile's state, unless something newer told of it; only one can be enabled."""
-        profile = self.profile(iccid) or ProfileView(iccid)
-        if seq < profile.seq and profile.state != UNKNOWN:
+        profile = self.profile(iccid)
+        if profile is not None and seq < profile.seq and profile.state != UNKNOWN:
             return self
-        view = self._with(replace(profile, state=state, seq=seq))
-        if state == ENABLED:
-            for other in view.known:
-                if other.state == ENABLED and other.iccid != iccid and other.seq <= seq:
-                    view = view._with(replace(other, state=DISABLED, seq=seq))
-        return view
+        known = []
+        for one in self.known:
+            if one is profile:
+                known.append(replace(one, state=state, seq=seq))
+            elif state == ENABLED and one.state == ENABLED and one.seq <= seq:
+                known.append(replace(one, state=DISABLED, seq=seq))
+            else:
+                known.append(one)
+        if profile is None:
+            known.append(ProfileView(iccid, state, seq))
+        return replace(self, known=tuple(known))
 
     def notified(self, operation: str, iccid: bytes | None, seq: int) -> View:
         """Return it after a verified notification."""
