@@ -105,7 +105,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """
         when = self._now + seconds
         scheduled = self._scheduled  # type: ignore[attr-defined]
-        if self._ready or (scheduled and scheduled[0].when() <= when):  # type: ignore[attr-defined]
+        if self._ready or (scheduled and scheduled[0]._when <= when):  # type: ignore[attr-defined]
             return False
         if when > self._now:
             self._spins = 0

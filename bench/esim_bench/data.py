@@ -243,6 +243,10 @@ class SimAccess(_Table):
     """What resets the SIM: AT+CFUN=0 and =1, the reboot command (the whole modem), or nothing but a loss of power."""
     reboot_command: Line = "AT+CFUN=1,1"
     iccid_command: Line = "AT+CCID"
+    select_command: Line | None = None
+    """Chooses the SIM of this slot where the module has several; taken in AT+CFUN=0 at the latest."""
+    hot_plug: bool = True
+    """Whether a card that is inserted is noticed; if not, the SIM's power is switched (AT+CFUN) until one is there."""
     urcs: tuple[Urc, ...] = ()
     """Lines of a SIM that comes up again (CFUN=1, REFRESH); ``at_s`` counts from its power or reset."""
     removed_urcs: tuple[Line, ...] = ()

@@ -321,3 +321,55 @@ def test_each_form_of_echo() -> None:
             assert (await port.command("AT+CIMI")).lines == ("001010000000001",)
 
         run(body, {"AT+CIMI": [(0.0, echo), (0.1, b"\r\n001010000000001\r\n\r\nOK\r\n")]})
+
+
+class SerialModem(ScriptedLink):
+    """A modem that does one thing after the other, as real ones do; an answer may also be held back until the next."""
+
+    free = 0.0
+    held = b""
+
+    def write(self, data: bytes) -> None:
+        line = data.decode().removesuffix("\r")
+        self.written.append(line)
+        now = asyncio.get_running_loop().time()
+        echo = data if self.echo else b""
+        if line.startswith("ATE"):
+            self.echo = line.endswith("1") and self.echoes
+        seconds, answer = self.answers.get(line, [(0.01, b"\r\nOK\r\n")])[0]
+        self.free = max(self.free, now) + seconds
+        if line.endswith("=held"):
+            self.held = echo + answer
+            return
+        held, self.held = self.held, b""
+        self.say(self.free - now, held + echo + answer)
+
+
+@given(
+    st.lists(st.sampled_from(["slow", "held", "fast"]), min_size=1, max_size=6),
+    st.floats(0.5, 9.0),
+    st.booleans(),
+)
+def test_no_answer_is_ever_taken_for_another_commands(kinds: list[str], seconds: float, echoes: bool) -> None:
+    answers = {}
+    for number, kind in enumerate(kinds):
+        delay = seconds if kind == "slow" else 0.01
+        answers[f"AT+X{number}={kind}"] = [(delay, f"\r\n+X{number}: {number}\r\n\r\nOK\r\n".encode())]
+        answers[f"ATI{number}"] = [(0.01, f"\r\nnumber {number}\r\n\r\nOK\r\n".encode())]
+
+    async def main() -> None:
+        port = AtPort(SerialModem(answers, echoes=echoes), ListSink())
+        for number, kind in enumerate(kinds):
+            try:
+                answer = await port.command(f"AT+X{number}={kind}", timeout=2.0)
+            except DeviceTimeout:
+                assert kind != "fast"
+            else:
+                assert answer.lines == (f"+X{number}: {number}",)
+            # Nameless answers are the ones that could be mistaken.
+            try:
+                assert (await port.command(f"ATI{number}", timeout=5.0)).lines == (f"number {number}",)
+            except DeviceTimeout:
+                assert seconds > 3
+
+    clock.run_virtual(main())

@@ -65,9 +65,7 @@ def test_signal_in_its_units() -> None:
         rssi_dbm=-73, rsrq_db=-9.0, rsrp_dbm=-85
     )
     assert at_status.signal(["+CSQ: 99,99"], []) == Signal()
-    assert at_status.signal([], ["+CESQ: 63,0,96,49,255,255"]) == Signal(
-        rssi_dbm=-48, ber=0, rscp_dbm=-25, ecno_db=0.0
-    )
+    assert at_status.signal([], ["+CESQ: 63,0,96,49,255,255"]) == Signal(rssi_dbm=-48, ber=0, rscp_dbm=-25, ecno_db=0.0)
     assert at_status.signal(["+CSQ: x"], ['+CESQ: 1,"']) == Signal()
 
 

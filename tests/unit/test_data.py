@@ -57,7 +57,11 @@ def test_a_row_needs_little(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('access = "ccho"', 'access = "ccha"', "x.toml:9: sim.access: Input should be 'ccho', 'csim', 'none' or 'probe', found 'ccha'"),
+        (
+            'access = "ccho"',
+            'access = "ccha"',
+            "x.toml:9: sim.access: Input should be 'ccho', 'csim', 'none' or 'probe', found 'ccha'",
+        ),
         ('model = "X"', 'modell = "X"', "x.toml:2: modell: unknown key"),
         ('model = "X"\n', "", "model: missing"),
         ("ready_s = 2.0", "ready_s = 0.5", "sim_s <= ready_s"),

@@ -1,4 +1,4 @@
-"""What may not go out to the modem of a protected slot as an AT line by hand: APDUs that destroy, and what hides them."""
+"""What may not go out to the modem of a protected slot by hand: lines with APDUs that destroy, and what hides them."""
 
 from __future__ import annotations
 

@@ -354,7 +354,7 @@ def _get_response_cla(cla: int) -> int:
 def _collect(exchanges: Sequence[Exchange]) -> Response:
     if not exchanges or len(exchanges[-1].response) < 2:
         raise ProtocolError("no status word", expected="at least 2 bytes", found="an empty answer")
-    data = b"".join(exchange.data for exchange in exchanges)
+    data = b"".join([exchange.response[:-2] for exchange in exchanges])
     return Response(data, exchanges[-1].sw)
 
 

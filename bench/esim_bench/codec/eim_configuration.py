@@ -103,30 +103,7 @@ class EimConfigurationData:
 
     def encode(self, version: Version = Version.V1_2, tag: int = SEQUENCE) -> bytes:
         """Return the object, under another tag where it is a member. Raises CodecError."""
-        if self.indirect_download and version < Version.V1_2:
-            raise CodecError("indirectProfileDownload", where=WHERE, expected="v1.1 or later", found=version.text)
-        if self.proprietary is not None and version < Version.V1_3:
-            raise CodecError("proprietary protocol", where=WHERE, expected="v1.3 or later", found=version.text)
-        if self.id_type is not None and self.id_type not in ID_TYPES:
-            raise CodecError("eimIdType", where=WHERE, expected="1, 2 or 3", found=self.id_type)
-        members = [eim_id(self.eim_id)]
-        if self.fqdn is not None:
-            members.append(utf8(0x81, self.fqdn, "eimFqdn"))
-        for tag_of_number, number in ((0x82, self.id_type), (0x83, self.counter), (0x84, self.association_token)):
-            if number is not None:
-                members.append(integer(tag_of_number, number))
-        if self.public_key is not None:
-            members.append(self.public_key.encode(0xA5))
-        if self.tls_key is not None:
-            members.append(self.tls_key.encode(0xA6))
-        if self.protocols is not None:
-            members.append(named_bits(0x87, self.protocols, PROTOCOLS, "eimSupportedProtocol"))
-        if self.ci_pk_id is not None:
-            members.append(tlv.encode(0x88, sized(self.ci_pk_id, "euiccCiPKId", 1, 64)))
-        members.append(flag(0x89, self.indirect_download))
-        if self.proprietary is not None:
-            members.append(tlv.encode(0xAA, self.proprietary))
-        return tlv.encode(tag, *members)
+        return _encoded(self, version, tag)
 
     @classmethod
     def parse(cls, raw: bytes) -> EimConfigurationData:
@@ -168,6 +145,35 @@ class EimConfigurationData:
 @lru_cache(maxsize=64)
 def _parsed(raw: bytes) -> EimConfigurationData:
     return EimConfigurationData.from_tlv(Members.of(raw, SEQUENCE, WHERE))
+
+
+# It says the same each time that it is asked, and writes down whom it works for before everything that it does.
+@lru_cache(maxsize=64)
+def _encoded(eim: EimConfigurationData, version: Version, tag: int) -> bytes:
+    if eim.indirect_download and version < Version.V1_2:
+        raise CodecError("indirectProfileDownload", where=WHERE, expected="v1.1 or later", found=version.text)
+    if eim.proprietary is not None and version < Version.V1_3:
+        raise CodecError("proprietary protocol", where=WHERE, expected="v1.3 or later", found=version.text)
+    if eim.id_type is not None and eim.id_type not in ID_TYPES:
+        raise CodecError("eimIdType", where=WHERE, expected="1, 2 or 3", found=eim.id_type)
+    members = [eim_id(eim.eim_id)]
+    if eim.fqdn is not None:
+        members.append(utf8(0x81, eim.fqdn, "eimFqdn"))
+    for tag_of_number, number in ((0x82, eim.id_type), (0x83, eim.counter), (0x84, eim.association_token)):
+        if number is not None:
+            members.append(integer(tag_of_number, number))
+    if eim.public_key is not None:
+        members.append(eim.public_key.encode(0xA5))
+    if eim.tls_key is not None:
+        members.append(eim.tls_key.encode(0xA6))
+    if eim.protocols is not None:
+        members.append(named_bits(0x87, eim.protocols, PROTOCOLS, "eimSupportedProtocol"))
+    if eim.ci_pk_id is not None:
+        members.append(tlv.encode(0x88, sized(eim.ci_pk_id, "euiccCiPKId", 1, 64)))
+    members.append(flag(0x89, eim.indirect_download))
+    if eim.proprietary is not None:
+        members.append(tlv.encode(0xAA, eim.proprietary))
+    return tlv.encode(tag, *members)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ from esim_bench.codec.identifiers import (
     swap_nibbles,
 )
 from esim_bench.codec.schema import RSP
+from esim_bench.codec.sgp32 import integer
 from esim_bench.errors import BenchError, CodecError
 
 __all__ = [
@@ -295,7 +296,8 @@ def retrieve_notifications(seq: int | None = None, events: Iterable[str] | None 
 
 def remove_notification(seq: int) -> bytes:
     """Remove a delivered notification (5.7.11)."""
-    return RSP.encode("NotificationSentRequest", {"seqNumber": seq})
+    # By hand: it follows every notification and every package.
+    return tlv.encode(Tag.REMOVE_NOTIFICATION_FROM_LIST, integer(0x80, seq))
 
 
 def load_crl(crl: bytes) -> bytes:
@@ -343,7 +345,7 @@ def memory_reset(*, operational: bool = False, test: bool = False, default_dp_ad
 
 def get_eid() -> bytes:
     """Ask for the EID (5.7.20)."""
-    return RSP.encode("GetEuiccDataRequest", {"tagList": b"\x5a"})
+    return tlv.encode(Tag.GET_EID, tlv.encode(0x5C, b"\x5a"))
 
 
 def set_nickname(iccid: bytes, nickname: str) -> bytes:

@@ -118,7 +118,7 @@ def _arm(response: bytes, tag: int, *arms: int) -> Tlv:
 
 def eim_configurations(entries: Sequence[EimConfigurationData], version: Version = Version.V1_2) -> bytes:
     """Return the answer of GetEimConfigurationData; counters are left out, they are never told. Raises CodecError."""
-    shown = [replace(entry, counter=None).encode(version) for entry in entries]
+    shown = [(entry if entry.counter is None else replace(entry, counter=None)).encode(version) for entry in entries]
     return tlv.encode(IotTag.GET_EIM_CONFIGURATION_DATA, tlv.encode(0xA0, *shown))
 
 

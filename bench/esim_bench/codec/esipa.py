@@ -168,14 +168,13 @@ def _answered(function: str) -> Function:
 
 
 def _encode(members: tuple[Member, ...], fields: Fields, where: str) -> list[bytes]:
-    names = [member.field for member in members]
-    wrong = [name for name in fields if name not in names]
+    present = [member for member in members if member.field in fields]
     missing = [member.field for member in members if not member.optional and member.field not in fields]
-    if wrong or missing:
-        expected = ", ".join(names) or "none"
+    if missing or len(present) != len(fields):
+        expected = ", ".join(member.field for member in members) or "none"
         found = f"{', '.join(fields) or 'none'}" + (f"; {', '.join(missing)} missing" if missing else "")
         raise CodecError("fields", where=where, expected=expected, found=found)
-    return [_member(member, fields[member.field], where) for member in members if member.field in fields]
+    return [_member(member, fields[member.field], where) for member in present]
 
 
 def _member(member: Member, value: Value, where: str) -> bytes:
@@ -215,10 +214,11 @@ def _decode(members: tuple[Member, ...], outer: Tlv, where: str) -> dict[str, Va
             found = f"{rest[0].tag:X}" if rest else "the end"
             expected = " or ".join(f"{tag:X}" for tag in member.tags)
             raise CodecError(f"field {member.field} is missing", where=where, expected=expected, found=found)
-    known = {tag for member in members for tag in member.tags}
-    wrong = next((item for item in rest if item.tag in known), None)
-    if wrong is not None:
-        raise CodecError("member twice or out of order", where=where, found=f"{wrong.tag:X}")
+    if rest:
+        known = {tag for member in members for tag in member.tags}
+        wrong = next((item for item in rest if item.tag in known), None)
+        if wrong is not None:
+            raise CodecError("member twice or out of order", where=where, found=f"{wrong.tag:X}")
     return fields
 
 

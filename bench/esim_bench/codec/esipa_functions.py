@@ -311,4 +311,4 @@ def known_function(name: str) -> Function:
 
 def members_of(members: tuple[Member, ...], version: Version) -> tuple[Member, ...]:
     """Return those members that a version has."""
-    return tuple(member for member in members if member.since <= version <= member.until)
+    return tuple([member for member in members if member.since <= version <= member.until])

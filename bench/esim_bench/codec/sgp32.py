@@ -78,18 +78,18 @@ class Members:
 
     def take(self, *tags: int) -> Tlv:
         """Take the next member. Raises CodecError unless it has one of these tags."""
-        found = self.optional(*tags)
-        if found is None:
-            came = f"{self._rest[0].tag:X}" if self._rest else "the end"
-            expected = " or ".join(f"{tag:X}" for tag in tags)
-            raise CodecError("missing member", where=self.where, expected=expected, found=came)
-        return found
+        self._asked.update(tags)
+        if self._rest and self._rest[0].tag in tags:
+            return self._rest.pop(0)
+        came = f"{self._rest[0].tag:X}" if self._rest else "the end"
+        expected = " or ".join(f"{tag:X}" for tag in tags)
+        raise CodecError("missing member", where=self.where, expected=expected, found=came)
 
     def end(self) -> tuple[Tlv, ...]:
         """Return the members of later versions. Raises CodecError where a known one comes twice or out of order."""
-        wrong = next((item for item in self._rest if item.tag in self._asked), None)
-        if wrong is not None:
-            raise CodecError("member twice or out of order", where=self.where, found=f"{wrong.tag:X}")
+        for item in self._rest:
+            if item.tag in self._asked:
+                raise CodecError("member twice or out of order", where=self.where, found=f"{item.tag:X}")
         return tuple(self._rest)
 
 

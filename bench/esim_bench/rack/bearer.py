@@ -8,6 +8,7 @@ import itertools
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
@@ -68,9 +69,12 @@ class InProcessBearer:
             raise record.failed(TransportError("no server of this name", expected=known, found=parts.netloc))
         try:
             async with asyncio.timeout(timeout):
-                await _pass(self._latency / 2)
+                # Nothing else happens meanwhile, mostly: then no coroutine is made to find that out.
+                if not clock.leap(self._latency / 2):
+                    await asyncio.sleep(self._latency / 2)
                 answer = await call(app, "POST", url, headers, body, self._client)
-                await _pass(self._latency / 2)
+                if not clock.leap(self._latency / 2):
+                    await asyncio.sleep(self._latency / 2)
         except TimeoutError as exc:
             raise record.failed(_silent(parts.netloc, timeout)) from exc
         except BenchError as exc:
@@ -80,11 +84,6 @@ class InProcessBearer:
     async def hang_up(self) -> None:
         """Be another client to the applications from now on: a new connection."""
         self._client = next(_CLIENTS)
-
-
-async def _pass(seconds: float) -> None:
-    if not clock.leap(seconds):
-        await asyncio.sleep(seconds)
 
 
 class HttpsBearer:
@@ -264,11 +263,10 @@ class RoutingBearer:
         self, url: str, headers: Mapping[str, str], body: bytes, timeout: float | None = None
     ) -> HttpResponse:
         """POST over the bearer of the URL's host; errors are that bearer's."""
-        try:
-            parts = urlsplit(url)
+        parts = _parts(url)
+        chosen = None
+        if parts is not None:
             chosen = self._routes.get(parts.netloc.lower()) or self._routes.get(parts.hostname or "")
-        except ValueError:
-            chosen = None
         return await (chosen or self._default).post(url, headers, body, timeout)
 
     async def hang_up(self) -> None:
@@ -300,14 +298,21 @@ class _Record:
 
 
 def _https(url: str, record: _Record) -> SplitResult:
+    parts = _parts(url)
+    if parts is None:
+        raise record.failed(ConfigError("not a server's URL", expected="https://host[:port]/path", found=repr(url)))
+    return parts
+
+
+@lru_cache(maxsize=64)
+def _parts(url: str) -> SplitResult | None:
+    """Return the parts of an HTTPS URL, None for what is none."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme == "https" and parts.hostname and (parts.port or True)
     except ValueError:
         usable = False
-    if not usable:
-        raise record.failed(ConfigError("not a server's URL", expected="https://host[:port]/path", found=repr(url)))
-    return parts
+    return parts if usable else None
 
 
 def _too_late(request: _Request, exc: Exception, connect_timeout: float) -> DeviceTimeout:

@@ -7,7 +7,8 @@ or socket, and uvicorn serves the very same object over TLS.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, TypeAlias
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from esim_bench.errors import BenchError, ConfigError, ProtocolError
@@ -28,6 +29,33 @@ class ClientGoneError(BenchError):
     """The client left before its request was complete: nobody is there to answer."""
 
 
+class _Target(NamedTuple):
+    """A URL as the scope of a request has it."""
+
+    scheme: str
+    host: bytes
+    path: str
+    raw_path: bytes
+    query: bytes
+    server: tuple[str, int]
+
+
+# A client asks for the same few URLs again and again.
+@lru_cache(maxsize=64)
+def _target(url: str) -> _Target:
+    parts = urlsplit(url)
+    if not parts.scheme or not parts.hostname:
+        raise ConfigError("not an absolute URL", expected="https://host/path", found=repr(url))
+    return _Target(
+        parts.scheme,
+        parts.netloc.encode(),
+        unquote(parts.path) or "/",
+        (parts.path or "/").encode(),
+        parts.query.encode(),
+        (parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)),
+    )
+
+
 async def call(
     app: AsgiApp, method: str, url: str, headers: Mapping[str, str], body: bytes, client: int = 0
 ) -> HttpResponse:
@@ -36,26 +64,23 @@ async def call(
     ``url``: absolute, with scheme and host. ``client``: stands for the connection's port; 0 for none. Raises
     ConfigError for another kind of URL, ProtocolError when the application breaks the order of ASGI messages.
     """
-    parts = urlsplit(url)
-    if not parts.scheme or not parts.hostname:
-        raise ConfigError("not an absolute URL", expected="https://host/path", found=repr(url))
-    raw_headers = [(b"host", parts.netloc.encode())]
-    raw_headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-    if not any(name == b"content-length" for name, _ in raw_headers):
+    target = _target(url)
+    raw_headers = [(b"host", target.host), *_raw_headers(tuple(headers.items()))]
+    if b"content-length" not in [name for name, _ in raw_headers]:
         raw_headers.append((b"content-length", str(len(body)).encode()))
     scope: Scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
         "method": method.upper(),
-        "scheme": parts.scheme,
-        "path": unquote(parts.path) or "/",
-        "raw_path": (parts.path or "/").encode(),
-        "query_string": parts.query.encode(),
+        "scheme": target.scheme,
+        "path": target.path,
+        "raw_path": target.raw_path,
+        "query_string": target.query,
         "root_path": "",
         "headers": raw_headers,
         "client": ("in-process", client),
-        "server": (parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)),
+        "server": target.server,
     }
     incoming: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
     start: Message | None = None
@@ -79,13 +104,23 @@ async def call(
     await app(scope, receive, send)
     if start is None or not complete:
         raise ProtocolError("the application ended without a complete answer", expected="http.response.start and body")
-    names = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in start.get("headers", [])}
-    return HttpResponse(int(start["status"]), names, bytes(answer))
+    return HttpResponse(int(start["status"]), dict(_headers(tuple(start.get("headers", [])))), bytes(answer))
 
 
 def request_headers(scope: Scope) -> dict[str, str]:
     """Return the request's headers; names in lower case, of a repeated one the last."""
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    return dict(_headers(tuple(scope["headers"])))
+
+
+# The same client sends the same headers with each request, and its server with each answer.
+@lru_cache(maxsize=256)
+def _raw_headers(headers: tuple[tuple[str, str], ...]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+
+
+@lru_cache(maxsize=256)
+def _headers(raw: tuple[tuple[bytes, bytes], ...]) -> Mapping[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw}
 
 
 async def read_body(receive: Receive, limit: int, declared: str | None = None) -> bytes:

@@ -58,6 +58,8 @@ class AtCard:
         self._next = 1
         self._generation: int | None = None
         self._blocks = BlockLength(self._max_data(), self._sim.least_data)
+        self._own_channels: set[int] = set()
+        """Opened by AT+CSIM since the card was connected."""
         self._tidied = False
         self._capabilities = self._capable()
 
@@ -90,6 +92,8 @@ class AtCard:
     async def connect(self) -> bytes:
         """Wait for the modem and its SIM; return b"": a modem does not show the ATR. Raises DeviceTimeout."""
         self._handles.clear()
+        self._own_channels.clear()
+        self._tidied = False
         await self._modem.wait_ready()
         self._generation = self._modem.generation
         if self._sim.access == "probe" and (self._access is None or self._kind in ("basic", "none")):
@@ -100,6 +104,8 @@ class AtCard:
     async def reset(self) -> bytes:
         """Reset the SIM as the dialect says and wait until it is ready; all sessions are gone. Returns b""."""
         self._handles.clear()
+        self._own_channels.clear()
+        self._tidied = False
         await self._modem.reset_sim()
         self._generation = self._modem.generation
         return b""
@@ -156,7 +162,7 @@ class AtCard:
                 number, self._next = self._next, self._next + 1
                 self._handles[number] = handle
                 if self._modem.dialect.expect.cause is not None and aid.startswith(_GSMA):
-                    self._mark(f"{self._modem.dialect.model} gives access, though its row in hw/modules says it does not")
+                    self._mark(f"{self._modem.dialect.model} gives access, though its row says it does not")
                 return number
         said = _said(answer)
         if self._modem.dialect.expect.cause is not None and aid.startswith(_GSMA):
@@ -213,13 +219,25 @@ class AtCard:
         self._sink.emit(ApduEvent(at_ns, command, response, duration, session))
         if len(command) > 5:
             self._learn(len(command) - 5, passed=response[-2:] != _CHECKSUM)
-        if response[-2:] == _NO_CHANNEL and not self._tidied and _opens_channel(command):
-            # Whoever used the card before left its channels open.
-            self._tidied = True
-            for number in _FIRST_CHANNELS:
-                await self._transmit(bytes((0x00, _MANAGE_CHANNEL, 0x80, number)), 0)
-            return await self._transmit(command, session)
+        if command[1] == _MANAGE_CHANNEL and not session:
+            if response[-2:] == _NO_CHANNEL and not self._tidied and _opens_channel(command):
+                return await self._tidied_first(command)
+            self._note_channel(command, response)
         return Exchange(command, response, at_ns, duration)
+
+    async def _tidied_first(self, command: bytes) -> Exchange:
+        """Close what others left open, then open a channel again."""
+        self._tidied = True
+        for number in _FIRST_CHANNELS:
+            if number not in self._own_channels:
+                await self._transmit(bytes((0x00, _MANAGE_CHANNEL, 0x80, number)), 0)
+        return await self._transmit(command, 0)
+
+    def _note_channel(self, command: bytes, response: bytes) -> None:
+        if _opens_channel(command) and len(response) == 3:
+            self._own_channels.add(response[0])
+        elif command[2] == 0x80:
+            self._own_channels.discard(command[3])
 
     def _refused(self, command: bytes, answer: AtResponse) -> DeviceError:
         """Return the error of a line that the modem refused, after drawing conclusions from it."""

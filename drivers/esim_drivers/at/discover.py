@@ -89,9 +89,13 @@ def _text(path: Path) -> str:
         return ""
 
 
-async def _asked(found: FoundDevice) -> FoundDevice:
+def _users(path: str) -> list[str]:
     # The other end of a pseudo terminal may have this one open too: there the lock tells alone.
-    held = [] if os.path.realpath(found.paths[0]).startswith("/dev/pts/") else holders(found.paths[0])
+    return [] if os.path.realpath(path).startswith("/dev/pts/") else holders(path)
+
+
+async def _asked(found: FoundDevice) -> FoundDevice:
+    held = _users(found.paths[0])
     if held:
         return _changed(found, trouble=f"in use by {', '.join(held)}: end that program, or wait for it")
     try:

@@ -222,11 +222,15 @@ class _Measurement:
         await self._modem.drop_port()
         end = self._modem.watch(lambda line: lines.append((loop.time() - began, line)))
         try:
-            # Listening alone at first: a module that goes on answering for a moment is not yet booted.
             deadline = began + self._row.boot.timeout_s
-            while not lines and loop.time() < began + self._row.boot.port_s + _QUIET_SECONDS:
-                self._modem.listening()
+            # A module that goes on answering for a moment is not yet booted: silence or a line of its boot must come.
+            while not lines and loop.time() < began + _QUIET_SECONDS:
+                try:
+                    await self._modem.command("AT", 1.0)
+                except DeviceError:
+                    break
                 await asyncio.sleep(_POLL_SECONDS)
+            await self._modem.drop_port()
             port_s = await self._first_answer(began, deadline)
             at_table["echo"] = bool(self._modem.echoed_first)
             style = await self._say("AT+CMEE?")

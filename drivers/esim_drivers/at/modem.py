@@ -17,6 +17,7 @@ from esim_drivers.at.port import AtPort
 from esim_drivers.at.status import StatusReader
 
 POLL_SECONDS = 0.5
+_BUSY = 14
 HELD_SECONDS = 4.0
 """How long another program may hold the port before that is an error."""
 _BOOT_SLACK = 5.0
@@ -100,15 +101,24 @@ class AtModem(StatusReader):
         port = self._open()
         left = max(1.0, deadline - asyncio.get_running_loop().time())
         await port.synchronise(left)
-        await self.command("AT+CMEE=1")
-        answer = await self.command("AT+CFUN?")
-        if answer.lines and answer.lines[0].replace(" ", "").startswith("+CFUN:0"):
+        while cme_code((await self.command("AT+CMEE=1")).final) == _BUSY:
+            # Some refuse everything for a while after their boot.
+            if deadline <= asyncio.get_running_loop().time():
+                return "SIM busy"
+            await asyncio.sleep(POLL_SECONDS)
+        level = await self._select_sim(await self.functionality())
+        if level == 0:
             await self.command("AT+CFUN=1")
         while True:
             answer = await self.command("AT+CPIN?")
             state = _sim_state(answer)
             if state == "READY":
                 return state
+            if not self.dialect.sim.hot_plug and self._is_absent(answer):
+                # It looks for a card only when the SIM gets power.
+                await self._surely("AT+CFUN=0")
+                await self._surely("AT+CFUN=1")
+                await asyncio.sleep(self.dialect.sim.restart_s)
             if "PIN" in state or "PUK" in state:
                 raise ProtocolError(
                     "the SIM wants a secret", expected="READY", found=state, hint="use profiles without a PIN"
@@ -117,6 +127,17 @@ class AtModem(StatusReader):
             if left <= 0:
                 return state
             await asyncio.sleep(min(POLL_SECONDS, left))
+
+    async def _select_sim(self, level: int | None) -> int | None:
+        """Choose the slot's SIM where it is not in use by now; return the level of functionality after that."""
+        line = self.dialect.sim.select_command
+        if line is None or (level == 1 and not self._is_absent(await self.command("AT+CPIN?"))):
+            return level
+        if not (await self.command(line)).ok:
+            await self._surely("AT+CFUN=0")
+            await self._must(line, "to choose its SIM")
+            return 0
+        return level
 
     async def reset_sim(self) -> None:
         """Reset the SIM as the dialect says, and wait until it is ready. Raises TransportError if nothing does it."""

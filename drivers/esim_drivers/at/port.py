@@ -24,7 +24,7 @@ STEP_TIMEOUT: Final = 1.0
 """Seconds that one try to come into step waits: for a modem that boots, and so hears nothing."""
 GRACE: Final = 0.3
 """Seconds that a final result code without the echo is given to be followed by the right one."""
-_MARKS = 8
+_MARKS = 128
 _END_OF_TEXT, _ESCAPE = b"\x1a", b"\x1b"
 _LONGEST_TEXT = 2048
 
@@ -78,6 +78,8 @@ class AtPort:
         """Whether the modem echoed when it was first spoken to; None before that."""
         self._stepping: _Step | None = None
         self._in_step = False
+        self._tries = 0
+        """How often it was tried to come into step since that last worked."""
         self._alarm: asyncio.TimerHandle | None = None
         self._expires = 0.0
         self._lost: TransportError | None = None
@@ -173,13 +175,15 @@ class AtPort:
             self._pending[1].set_exception(TimeoutError())
 
     async def _come_into_step(self, timeout: float) -> None:
-        """Send ATE1, ATE1E1, ... until one is echoed and answered, then ATE0. One that never echoes answers twice."""
+        """Send ATE1, ATE1V1, ... until one is echoed and answered, then ATE0. One that never echoes answers thrice."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         unmarked = 0
-        for number in itertools.count():
-            # Each try has another text: the echo of one that was answered late can't be taken for that of the next.
-            marked = await self._try_step("AT" + "E1" * (number % _MARKS + 1))
+        for number in itertools.count(self._tries):
+            # Each try has another text, also those of a later attempt: the echo of one that is answered late can't be
+            # taken for that of another.
+            self._tries = number + 1
+            marked = await self._try_step(_mark(number % _MARKS))
             if marked is not None and self.echoed_first is None:
                 self.echoed_first = marked
             if marked:
@@ -194,6 +198,7 @@ class AtPort:
                     found=self._heard(),
                     hint="is it on, has it booted, is this its AT port, does another program hold it?",
                 )
+        self._tries = 0
         await self._transact("ATE0", STEP_TIMEOUT * 5)
 
     async def _try_step(self, line: str) -> bool | None:
@@ -292,6 +297,12 @@ class AtPort:
 
     def _tell(self, direction: Literal[">", "<", "!"], line: str) -> None:
         self._sink.emit(AtEvent(clock.wall_ns(), direction, line))
+
+
+def _mark(number: int) -> str:
+    """Return a line that switches the echo on, another one for each number."""
+    bits = f"{number:b}" if number else ""
+    return "ATE1" + "".join("V1" if bit == "1" else "E1" for bit in bits)
 
 
 def _checked_text(text: str) -> bytes:

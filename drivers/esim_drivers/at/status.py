@@ -57,9 +57,13 @@ class StatusReader(ABC):
         state = at_status.sim_status(answer.lines, answer.final)
         if not answer.ok and state is not SimStatus.BUSY and await self.functionality() == 0:
             return SimStatus.OFF
+        return SimStatus.ABSENT if self._is_absent(answer) else state
+
+    def _is_absent(self, answer: AtResponse) -> bool:
+        """Tell whether an answer to AT+CPIN? says that there is no SIM, in whatever way this module does."""
         if answer.final == "ERROR" and self.dialect.errors.no_sim == "ERROR":
-            return SimStatus.ABSENT
-        return state
+            return True
+        return at_status.sim_status(answer.lines, answer.final) is SimStatus.ABSENT
 
     async def iccid(self) -> str | None:
         """Return the ICCID that the modem shows."""

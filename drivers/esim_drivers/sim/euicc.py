@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from esim_bench.codec.sgp32 import Version
 from esim_bench.codec.tlv import encode, parse_all
@@ -43,10 +43,12 @@ class Euicc:
     """Whether IpaeActivation has handed over to the IPA in the eUICC, until the next reset (SGP.32 3.8.4)."""
     seconds: float = 0.0
 
-    @property
-    def nvm(self) -> Nvm:
-        """Return the persistent memory."""
-        return self.services.nvm
+    nvm: Nvm = field(init=False)
+    """The persistent memory."""
+
+    def __post_init__(self) -> None:
+        """Find the memory: it is asked for dozens of times in each command."""
+        self.nvm = self.services.nvm
 
     @property
     def knows_ecall(self) -> bool:

@@ -82,6 +82,33 @@ class LongTransaction:
         self.pending.clear()
 
 
+class _Transaction:
+    """What ``Nvm.transaction`` returns, for a ``with`` statement. A generator would do, but each command has a dozen."""
+
+    __slots__ = ("_cycle", "_nvm")
+
+    def __init__(self, nvm: Nvm) -> None:
+        self._nvm = nvm
+        self._cycle = 0
+
+    def __enter__(self) -> None:
+        self._cycle = self._nvm.power_cycles
+        self._nvm._depth += 1
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        nvm = self._nvm
+        if self._cycle != nvm.power_cycles:
+            return
+        nvm._depth -= 1
+        if nvm._depth:
+            # A nested failure fails the whole: the outer transaction sees the same exception or rolls on by itself.
+            return
+        if kind is None:
+            nvm._commit()
+        else:
+            nvm._pending.clear()
+
+
 class Nvm:
     """Keys (text, ``/``-separated) to values (bytes), with transactions and a power cut before any chosen write."""
 
@@ -154,28 +181,13 @@ class Nvm:
         if self.get(key) is not None:
             self._write(key, None)
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> _Transaction:
         """Commit all writes inside together, or none: an exception rolls them back. Nested ones join the outer one.
 
         A transaction that was open when the power went is over: whoever still holds it may leave it at any later time,
         and nothing happens.
         """
-        cycle = self.power_cycles
-        self._depth += 1
-        try:
-            yield
-        except BaseException:
-            if cycle == self.power_cycles:
-                self._depth -= 1
-                # A nested failure fails the whole: the outer transaction sees the same exception or rolls on by itself.
-                if self._depth == 0:
-                    self._pending.clear()
-            raise
-        if cycle == self.power_cycles:
-            self._depth -= 1
-            if self._depth == 0:
-                self._commit()
+        return _Transaction(self)
 
     def begin(self) -> LongTransaction:
         """Open a transaction that lives across commands; writes go into it inside ``within``."""
@@ -200,13 +212,14 @@ class Nvm:
     def _write(self, key: str, value: bytes | None) -> None:
         if not self.powered:
             raise PowerLost
-        if self.cut_before is not None and self.writes >= self.cut_before:
+        number = len(self.journal)
+        if self.cut_before is not None and number >= self.cut_before:
             self.cut_before = None
             self.power_off()
             raise PowerLost
         if self.worn and value is not None and key.startswith(self.worn):
             raise MemoryFailure(key)
-        self.journal.append(Write(self.writes, key, value, self._transaction))
+        self.journal.append(Write(number, key, value, self._transaction))
         self._pending.note(key, value)
         if self._depth == 0:
             self._commit()
@@ -216,8 +229,9 @@ class Nvm:
         self._transaction, self._next_transaction = self._next_transaction, self._next_transaction + 1
 
     def _apply(self, pending: _Pending) -> None:
+        committed = self._committed
         for key, value in pending.items():
-            old = self._committed.get(key)
+            old = committed.get(key)
             if (old is None) != (value is None):
                 place = bisect_left(self._sorted, key)
                 if old is None:
@@ -227,10 +241,10 @@ class Nvm:
             if old is not None:
                 self._used -= len(key) + len(old)
             if value is not None:
-                self._committed[key] = value
+                committed[key] = value
                 self._used += len(key) + len(value)
             elif old is not None:
-                del self._committed[key]
+                del committed[key]
         pending.clear()
 
     # ------------------------------------------------------------------------------------------------ power

@@ -123,27 +123,26 @@ class SimReader:
         steps = chain(commands, stop)
         try:
             command = next(steps)
+            at_ns = clock.wall_ns()
             while True:
-                self._check()
-                at_ns = clock.wall_ns()
-                response, seconds = self._transmit(command)
+                if not self._connected:
+                    self._check()
+                try:
+                    response, seconds = self._card.transmit(command)
+                except PowerLost:
+                    self._lose(TransportError("the card vanished"))
+                    raise TransportError("the card lost its power while it wrote", hint="connect again") from None
                 seconds += OVERHEAD_SECONDS * (1 + self._rng.random() / 2)
                 # Nothing else happens meanwhile, mostly: then no coroutine is made to find that out.
                 if not clock.leap(seconds):
                     await self._wait(seconds)
-                duration = clock.wall_ns() - at_ns
-                self._sink.emit(ApduEvent(at_ns, command, response, duration))
-                done.append(Exchange(command, response, at_ns, duration))
+                end_ns = clock.wall_ns()
+                self._sink.emit(ApduEvent(at_ns, command, response, end_ns - at_ns))
+                done.append(Exchange(command, response, at_ns, end_ns - at_ns))
+                at_ns = end_ns
                 command = steps.send(response)
         except StopIteration:
             return done
-
-    def _transmit(self, command: bytes) -> tuple[bytes, float]:
-        try:
-            return self._card.transmit(command)
-        except PowerLost:
-            self._lose(TransportError("the card vanished"))
-            raise TransportError("the card lost its power while it wrote", hint="connect again") from None
 
     async def open_session(self, aid: bytes) -> int:
         """Refuse: a reader passes MANAGE CHANNEL and SELECT through."""

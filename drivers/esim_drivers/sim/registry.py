@@ -100,19 +100,15 @@ class Registry:
         raise CodecError("no ISD-P AID is free")
 
     def _read(self, aid: bytes) -> IsdP:
-        values = {
-            name: self._nvm.get(_key(aid, name))
-            for name in ("state", "metadata", "nickname", "issuer", "dp", "factory")
-        }
-        nickname = values["nickname"]
+        state, metadata, nickname, issuer, dp_data, factory = map(self._nvm.get, _keys(aid))
         return IsdP(
             aid=aid,
-            state=ProfileState(int.from_bytes(values["state"] or b"", "big")),
-            metadata=_metadata(values["metadata"] or b""),
+            state=ProfileState(int.from_bytes(state or b"", "big")),
+            metadata=_metadata(metadata or b""),
             nickname=nickname.decode() if nickname is not None else None,
-            issuer=values["issuer"],
-            dp_data=values["dp"],
-            factory=values["factory"] is not None,
+            issuer=issuer,
+            dp_data=dp_data,
+            factory=factory is not None,
         )
 
     # ------------------------------------------------------------------------------------------------ writing
@@ -211,6 +207,12 @@ def isdp_aid(number: int) -> bytes:
 
 def _key(aid: bytes, name: str) -> str:
     return f"{_ROOT}{aid.hex().upper()}/{name}"
+
+
+@lru_cache(maxsize=256)
+def _keys(aid: bytes) -> list[str]:
+    """Return the keys of all that is known of a profile."""
+    return [_key(aid, name) for name in ("state", "metadata", "nickname", "issuer", "dp", "factory")]
 
 
 def preload(

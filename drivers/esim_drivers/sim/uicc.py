@@ -104,7 +104,9 @@ class Uicc:
         channel = self.channels.get(channel_of(cla))
         if channel is None:
             return Reply(sw=0x6881)
-        plain = Command(strip_channel(cla) & 0x80, command.ins, command.p1, command.p2, command.data, command.le)
+        plain = command
+        if cla != cla & 0x80:
+            plain = Command(cla & 0x80, command.ins, command.p1, command.p2, command.data, command.le)
         return self._dispatch(plain, channel)
 
     def _dispatch(self, command: Command, channel: Channel) -> Reply:

@@ -89,14 +89,15 @@ class UiccCard:
         """
         if not self._powered:
             raise PowerLost
-        writes = self._nvm.writes
+        journal = self._nvm.journal
+        writes = len(journal)
         try:
             data, sw, seconds = self._exchange(bytes(command))
         except PowerLost:
             self.power_off()
             raise
         response = data + sw.to_bytes(2, "big")
-        seconds += (self._nvm.writes - writes) * self._personality.write_seconds
+        seconds += (len(journal) - writes) * self._personality.write_seconds
         seconds += (len(command) + len(response)) * self._personality.byte_seconds
         return response, round(seconds, 9)
 

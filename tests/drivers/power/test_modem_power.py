@@ -25,7 +25,8 @@ from esim_drivers.modem_power.lines import Pin, PortLines
 from esim_drivers.sim.modem import SimModem
 from esim_drivers.sim.wire import Wire
 
-EG25 = data.module("quectel-eg25")
+# On a UART: the port of a USB module goes with its power, and PWRKEY then needs a port of its own.
+EG25 = data.module("quectel-eg25").model_copy(update={"quirks": data.Quirks()})
 R5 = data.module("ublox-sara-r5")
 
 

@@ -63,7 +63,7 @@ class Delivery:
     async def _others(self) -> list[bytes]:
         """Return the waiting notifications but installation results, which are for the eIM of their session."""
         waiting = (await self._context.card.retrieve()).notifications
-        return [raw for raw in waiting if tlv.parse(raw).tag == SEQUENCE]
+        return [raw for raw in waiting if tlv.parse_header(raw)[0] == SEQUENCE]
 
     async def settle(self) -> None:
         """Remove from the eUICC what was acknowledged."""

@@ -40,6 +40,8 @@ class EsipaClient:
 
     def __init__(self, bearer: Bearer, address: str, settings: IpaSettings) -> None:
         self.address = address
+        self._checked = ""
+        """The address that was found to be one."""
         self.settings = settings
         self.refused_compact: set[str] = set()
         """Functions for which this eIM took no compact form."""
@@ -105,15 +107,20 @@ class EsipaClient:
         raise failure or TransportError(f"{function} at {self.address} was not tried")
 
     def _request(self, function: str, fields: Fields) -> tuple[str, bytes]:
+        if self._checked != self.address:
+            self._check_address()
+        if self.settings.binding == "json":
+            body = esipa_json.encode_request(function, fields, self.settings.version)
+            return f"https://{self.address}{esipa_json.path(function)}", body
+        return f"https://{self.address}{esipa.PATH}", esipa.encode_request(function, fields, self.settings.version)
+
+    def _check_address(self) -> None:
         try:
             # The address comes from the card: nothing but a host may stand in the URL's place for one.
             check_address(self.address, "eIM address")
         except CodecError as exc:
             raise ProtocolError(exc.what, expected=exc.expected, found=exc.found) from exc
-        if self.settings.binding == "json":
-            body = esipa_json.encode_request(function, fields, self.settings.version)
-            return f"https://{self.address}{esipa_json.path(function)}", body
-        return f"https://{self.address}{esipa.PATH}", esipa.encode_request(function, fields, self.settings.version)
+        self._checked = self.address
 
     def _unexpected(self, function: str, response: HttpResponse, expected: int) -> HttpStatusError:
         text = plain(response.body.decode(errors="replace"))

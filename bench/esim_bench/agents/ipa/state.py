@@ -133,6 +133,8 @@ class Journal:
     """The Emergency Profile was asked for; whether it is enabled, the eUICC knows."""
 
 
+_NOTHING: Final = Journal()
+_TO_JSON: Final = json.JSONEncoder(separators=(",", ":")).encode
 _NAMES: Final = {kind: tuple(one.name for one in fields(kind)) for kind in (Package, Download, Report, Act, Journal)}
 
 
@@ -160,10 +162,10 @@ class Keeper:
             journal = replace(journal, reports=journal.reports[-MOST_REPORTS:])
         if journal == self.now:
             return
-        if journal == Journal():
+        if journal == _NOTHING:
             self._store.delete(self._key)
         else:
-            self._store.put(self._key, json.dumps(_document(journal), separators=(",", ":")).encode())
+            self._store.put(self._key, _TO_JSON(_document(journal)).encode())
         self.now = journal
 
     def report(self, report: Report, **changes: Any) -> None:

@@ -23,9 +23,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from email.message import Message as MimeMessage
-from typing import Final, Protocol
+from functools import lru_cache
+from typing import Any, Final, Protocol
 
 from esim_bench.codec import esipa, esipa_json
 from esim_bench.codec.esipa import Value
@@ -36,6 +38,8 @@ from esim_bench.servers.eim.errors import UnavailableError
 from esim_bench.servers.eim.results import text_of
 
 log = logging.getLogger(__name__)
+
+_NO_LIMIT: Final = nullcontext()
 
 BODY_SECONDS: Final = 30.0
 """How long a served eIM waits for a request body, and for its answer to be taken."""
@@ -126,7 +130,7 @@ def esipa_app(
         except asgi.ClientGoneError:
             return
         try:
-            async with asyncio.timeout(body_seconds):
+            async with _limit(body_seconds):
                 await asgi.respond(send, status, headers, answer)
         except TimeoutError:
             log.info("a client did not take its answer within %s s", body_seconds)
@@ -138,7 +142,7 @@ def esipa_app(
             binding = _binding(bindings, scope)
             headers = asgi.request_headers(scope)
             _check_headers(headers, binding)
-            async with asyncio.timeout(body_seconds):
+            async with _limit(body_seconds):
                 body = await asgi.read_body(receive, max_body, headers.get("content-length"))
             answer = await _answer(handle, binding, body, _connection(scope))
         except TimeoutError:
@@ -154,6 +158,10 @@ def esipa_app(
         return 200, names, answer
 
     return app
+
+
+def _limit(seconds: float | None) -> AbstractAsyncContextManager[Any]:
+    return asyncio.timeout(seconds) if seconds is not None else _NO_LIMIT
 
 
 def _connection(scope: asgi.Scope) -> Connection:
@@ -172,16 +180,22 @@ def _binding(bindings: Mapping[str, _Binding], scope: asgi.Scope) -> _Binding:
 
 
 def _check_headers(headers: Mapping[str, str], binding: _Binding) -> None:
-    content = MimeMessage()
-    content["content-type"] = headers.get("content-type", "")
+    kind, charset = _content_type(headers.get("content-type", ""))
     accepted = binding.content_type.partition(";")[0]
-    charset = str(content.get_param("charset", "utf-8")).lower() if "charset" in binding.content_type else "utf-8"
-    if content.get_content_type() != accepted or charset not in ("utf-8", "utf8"):
+    if kind != accepted or ("charset" in binding.content_type and charset not in ("utf-8", "utf8")):
         raise _HttpError(415, f"wrong content type; expected {binding.content_type}", {"accept": accepted})
     # Clients that leave it out are no reason to refuse them; the number behind it differs from IPA to IPA.
     protocol = headers.get("x-admin-protocol")
     if protocol is not None and not protocol.lower().startswith(esipa.ADMIN_PREFIX):
         raise _HttpError(400, f"wrong X-Admin-Protocol; expected {esipa.ADMIN_PROTOCOL}")
+
+
+@lru_cache(maxsize=64)
+def _content_type(header: str) -> tuple[str, str]:
+    """Return media type and charset of a Content-Type."""
+    content = MimeMessage()
+    content["content-type"] = header
+    return content.get_content_type(), str(content.get_param("charset", "utf-8")).lower()
 
 
 async def _answer(handle: Handler, binding: _Binding, body: bytes, connection: Connection) -> bytes | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from enum import Enum
 from typing import Any, Final
 
 from esim_bench.errors import ConfigError, RigError
@@ -21,6 +22,7 @@ from esim_bench.servers.eim.store import (
 )
 from esim_bench.servers.eim.view import View
 
+_OPEN: Final = tuple(state for state in OrderState if state.open)
 REMEMBERED: Final = 1024
 """eUICCs that are remembered, so that their next request need not read them again."""
 VERSION: Final = 1
@@ -198,8 +200,7 @@ class SqliteEimStore:
             changed = [(name, after) for name, before, after in rows if before is not after and before != after]
         if changed:
             settings = ", ".join([f"{name} = ?" for name, _ in changed])
-            values = [after.to_json() if isinstance(after, View) else after for _, after in changed]
-            self._run(f"UPDATE {table} SET {settings} WHERE {key} = ?", (*values, value))
+            self._run(f"UPDATE {table} SET {settings} WHERE {key} = ?", (*_kept(after for _, after in changed), value))
 
     def _run(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         with self._lock:
@@ -216,7 +217,7 @@ class SqliteEimStore:
 
     def add_device(self, device: Device) -> bool:
         """Keep a new eUICC; False, and nothing changes, when its EID is there."""
-        values = (*_device_values(device)[:-1], device.view.to_json())
+        values = _kept(_device_values(device))
         statement = f"INSERT OR IGNORE INTO devices ({_DEVICE}) VALUES ({_marks(values)})"
         return self._run(statement, values).rowcount == 1
 
@@ -253,14 +254,16 @@ class SqliteEimStore:
 
     def add_order(self, order: EimOrder) -> EimOrder:
         """Keep a new order and return it with its id."""
-        values = (None, *_order_values(order)[1:])
+        values = _kept((None, *_order_values(order)[1:]))
         with self._lock:
+            self._begin_reading()
             cursor = self._run(f"INSERT INTO orders ({_ORDER}) VALUES ({_marks(values)})", values)
-            self._open.pop(order.eid, None)
             found = self.find_order(int(cursor.lastrowid or 0))
-        if found is None:
-            raise RigError("the eIM's store lost an order", where=self.path)
-        return found
+            if found is None:
+                raise RigError("the eIM's store lost an order", where=self.path)
+            if found.state in _OPEN and found.eid in self._open:
+                self._open[found.eid][found.id] = found
+            return found
 
     def put_order(self, order: EimOrder) -> None:
         """Replace an order."""
@@ -270,12 +273,12 @@ class SqliteEimStore:
             before = known.get(order.id)
             old = _order_values(before) if before is not None else None
             self._update("orders", _ORDER_NAMES, old, _order_values(order), "id", order.id)
-            if before is not None and order.state.open:
-                known[order.id] = order
-            elif before is not None:
-                del known[order.id]
-            else:
+            if before is None:
                 self._open.pop(order.eid, None)
+            elif order.state in _OPEN:
+                known[order.id] = order
+            else:
+                del known[order.id]
 
     def find_order(self, order_id: int) -> EimOrder | None:
         """Return an order, or None."""
@@ -283,7 +286,7 @@ class SqliteEimStore:
 
     def orders(self, eid: bytes | None = None, *states: OrderState) -> list[EimOrder]:
         """Return the orders of an eUICC, or of all, in these states, or in any; oldest first."""
-        if eid is not None and states and all(state.open for state in states):
+        if eid is not None and states and all(state in _OPEN for state in states):
             return [order for order in self._open_orders(eid) if order.state in states]
         return self._orders(eid, *states)
 
@@ -292,7 +295,7 @@ class SqliteEimStore:
             self._begin_reading()
             known = self._open.get(eid)
             if known is None:
-                found = self._orders(eid, *(state for state in OrderState if state.open))
+                found = self._orders(eid, *_OPEN)
                 known = self._open[eid] = {order.id: order for order in found}
             return list(known.values())
 
@@ -407,6 +410,14 @@ _DEVICE_NAMES = _DEVICE.split(", ")
 _ORDER_NAMES = _ORDER.split(", ")
 
 
+def _kept(values: Iterable[Any]) -> list[Any]:
+    """Return values as the file has them."""
+    return [
+        value.to_json() if isinstance(value, View) else value.value if isinstance(value, Enum) else value
+        for value in values
+    ]
+
+
 def _device_values(device: Device) -> tuple[Any, ...]:
     return (
         device.eid,
@@ -444,9 +455,9 @@ def _order_values(order: EimOrder) -> tuple[Any, ...]:
         order.eid,
         order.kind,
         order.body,
-        order.state.value,
+        order.state,
         order.created_ns,
-        order.purpose.value,
+        order.purpose,
         order.parent,
         order.counter,
         order.transaction_id,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from esim_bench.codec import tlv
 from esim_bench.codec.euicc_operations import (
@@ -222,7 +222,7 @@ class View:
 
     def _written(self) -> str:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return json.dumps(values, default=_plain, separators=(",", ":"))
+        return _TO_JSON(values)
 
     @classmethod
     def _read(cls, text: str) -> View:
@@ -249,6 +249,9 @@ def _plain(value: Any) -> dict[str, Any]:
     if isinstance(value, bytes):
         return {"hex": value.hex()}
     return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+_TO_JSON: Final = json.JSONEncoder(default=_plain, separators=(",", ":")).encode
 
 
 def _tuple(value: Iterable[Any] | None) -> tuple[Any, ...] | None:

@@ -102,11 +102,11 @@ class PackageFunctions:
 
     def _shown(self, configuration: EimConfigurationData) -> EimConfigurationData:
         """Leave out what the card's version has no member for; whoever associated the eIM was of a later one."""
-        return replace(
-            configuration,
-            indirect_download=configuration.indirect_download and self._version >= Version.V1_2,
-            proprietary=configuration.proprietary if self._version >= Version.V1_3 else None,
-        )
+        indirect = configuration.indirect_download and self._version >= Version.V1_2
+        proprietary = configuration.proprietary if self._version >= Version.V1_3 else None
+        if (indirect, proprietary) == (configuration.indirect_download, configuration.proprietary):
+            return configuration
+        return replace(configuration, indirect_download=indirect, proprietary=proprietary)
 
     def _add_initial_eim(self, request: Tlv) -> bytes:
         """ES10b.AddInitialEim (5.9.4): all entries, or none and a code. Raises CodecError, MemoryFailure."""
