@@ -182,7 +182,12 @@ def parse_prefix(data: bytes, offset: int = 0, where: str = "") -> Tlv:
 
 def parse(data: bytes, where: str = "") -> Tlv:
     """Parse exactly one object. Raises CodecError, also when bytes follow it."""
-    tag, length, body = parse_header(data, 0, where)
+    try:
+        tag, length, body = data[0], data[1], 2
+    except IndexError:
+        return parse_prefix(data, 0, where)
+    if tag & 0x1F == 0x1F or length & 0x80:
+        tag, length, body = _long_header(data, 0, where)
     if body + length == len(data):
         raw = bytes(data)
         return _new(Tlv, (tag, raw[body:], raw, 0))

@@ -104,12 +104,14 @@ async def call(
     await app(scope, receive, send)
     if start is None or not complete:
         raise ProtocolError("the application ended without a complete answer", expected="http.response.start and body")
-    return HttpResponse(int(start["status"]), dict(_headers(tuple(start.get("headers", [])))), bytes(answer))
+    return HttpResponse(
+        int(start["status"]), dict(_headers(tuple(map(tuple, start.get("headers", []))))), bytes(answer)
+    )
 
 
 def request_headers(scope: Scope) -> dict[str, str]:
     """Return the request's headers; names in lower case, of a repeated one the last."""
-    return dict(_headers(tuple(scope["headers"])))
+    return dict(_headers(tuple(map(tuple, scope["headers"]))))
 
 
 # The same client sends the same headers with each request, and its server with each answer.

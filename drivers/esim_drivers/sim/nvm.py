@@ -83,7 +83,7 @@ class LongTransaction:
 
 
 class _Transaction:
-    """What ``Nvm.transaction`` returns, for a ``with`` statement. A generator would do, but each command has a dozen."""
+    """What ``Nvm.transaction`` returns. A generator would do, but each command has a dozen of them."""
 
     __slots__ = ("_cycle", "_nvm")
 

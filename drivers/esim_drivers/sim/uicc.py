@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from esim_bench.codec import tlv
-from esim_bench.codec.apdu import Command, channel_of, strip_channel
+from esim_bench.codec.apdu import Command, channel_of
 from esim_bench.crypto.randomness import SeededRandomness
 from esim_bench.errors import BenchError, CodecError
 from esim_drivers.sim.application import Application, Reply
