@@ -80,6 +80,9 @@ def explain(failure: Failure, *, reader: str = "", holder: str = "", found: obje
     kind, what, hint = _MEANING.get(
         failure.code, (TransportError, "the PC/SC service failed", "pcscd --foreground --debug shows why")
     )
+    if failure.code == PROTO_MISMATCH and failure.call != "SCardConnect":
+        # Of a card that was connected: the service that knew its protocol has gone.
+        kind, what, hint = _MEANING[INVALID_HANDLE]
     if found is None and failure.code == SHARING_VIOLATION and holder:
         found = holder
     if found is not None:

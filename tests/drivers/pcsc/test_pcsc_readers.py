@@ -136,6 +136,12 @@ def test_the_driver_opens_a_card_without_touching_anything():
     assert link.capabilities.removable is None
 
 
+def test_a_protocol_that_is_lost_in_the_middle_is_a_service_that_has_gone():
+    error = failures.explain(Failure(0x8010000F, "SCardTransmit"), reader="slot A1")
+    assert type(error) is TransportError
+    assert "connect again" in str(error)
+
+
 @pytest.mark.parametrize(
     ("code", "kind", "advice"),
     [
