@@ -20,6 +20,8 @@ SCOPE_USER: Final = 0
 SHARE_EXCLUSIVE: Final = 1
 SHARE_SHARED: Final = 2
 SHARE_DIRECT: Final = 3
+WAS_RESET: Final = 0x0060
+"""SCARD_NEGOTIABLE and SCARD_SPECIFIC of a card's state: it has power and has answered a reset."""
 LEAVE_CARD: Final = 0
 RESET_CARD: Final = 1
 UNPOWER_CARD: Final = 2

@@ -152,8 +152,11 @@ class Session:
         return self._status()
 
     def _status(self) -> bytes:
-        code, _, _, _, atr = self._scard.SCardStatus(self._card)
+        code, _, state, _, atr = self._scard.SCardStatus(self._card)
         check(code, "SCardStatus")
+        if not state & library.WAS_RESET:
+            # A service that was just started looks at its readers itself: the card is being powered, ask again.
+            raise Failure(failures.UNPOWERED_CARD, "SCardStatus")
         self.atr = bytes(atr)
         return self.atr
 
