@@ -436,8 +436,13 @@ class DiscoveringDriver(Protocol):
 class PortProbingDriver(Protocol):
     """A driver that can ask on a port which nothing lists (a UART, a port over the network) who is there."""
 
-    async def probe_port(self, port: str) -> FoundDevice:
-        """Ask one port, unless it is in use. Raises ConfigError for what is no port."""
+    async def look(self, leave_alone: Callable[[FoundDevice], str | None]) -> Sequence[FoundDevice]:
+        """Look around as ``discover`` does, but ask no port for which ``leave_alone`` returns why ("": no trouble)."""
+
+    async def probe_port(
+        self, port: str, leave_alone: Callable[[FoundDevice], str | None] = lambda port: None
+    ) -> FoundDevice:
+        """Ask one port, unless it is in use. Raises ConfigError for what is no port, TransportError: none there."""
 
 
 # --------------------------------------------------------------------------------------------------------------- driver

@@ -16,8 +16,9 @@ from esim_bench.errors import ConfigError, InUseError, TransportError
 from esim_bench.events import NullSink
 from esim_bench.ports import DriverContext, FormFactor, ModemDriver
 from esim_drivers.at.driver import driver
-from esim_drivers.at.serial_link import SerialLink, check_port_name, resolve_port
+from esim_drivers.at.serial_link import SerialLink
 from esim_drivers.sim.modem import SimModem
+from esim_drivers.usbtree import check_port_name, resolve_port
 
 ISD_R = bytes.fromhex("A0000005591010FFFFFFFF8900000100")
 BOOT_S = 40.0

@@ -20,9 +20,15 @@ PortOption = Annotated[
 ]
 
 
-def discover(port: PortOption = None, json: JsonOption = False) -> None:
+def discover(
+    port: PortOption = None,
+    probe: Annotated[
+        bool, typer.Option("--probe/--no-probe", help="Ask free serial ports, by AT commands, who is there.")
+    ] = True,
+    json: JsonOption = False,
+) -> None:
     """List readers, modules, ports, hubs, relays, supplies and sniffers; nothing that is in use is disturbed."""
-    found = _look(port)
+    found = _look(port, probe=probe)
     if json:
         print_json({"devices": [_document(one) for one in found.found], "troubles": found.troubles})
         return
@@ -102,6 +108,8 @@ def doctor(rack: RackOption = None, json: JsonOption = False) -> None:
     if json:
         print_json({"ok": not bad, "findings": [one.document() for one in findings]})
     else:
+        if not findings:
+            say("every slot of this rack is simulated: it needs nothing of this machine")
         for one in findings:
             mark = {True: "ok  ", False: "BAD ", None: "note"}[one.ok]
             say(f"{mark}  {one.what}")
@@ -113,10 +121,10 @@ def doctor(rack: RackOption = None, json: JsonOption = False) -> None:
         raise typer.Exit(EXIT_ERROR)
 
 
-def _look(port: list[str] | None) -> Discovery:
+def _look(port: list[str] | None, *, probe: bool = True) -> Discovery:
     from esim_bench.rack.discovery import discover as look
 
-    return asyncio.run(look(port or []))
+    return asyncio.run(look(port or [], probe=probe))
 
 
 def _toml(device: FoundDevice) -> str:
@@ -130,6 +138,8 @@ def _details(one: Found) -> str:
     details += [f"with {part.kind} {part.name}" for part in one.parts]
     if one.power is not None:
         details.append(f"hub {one.power['location']} port {one.port} feeds it")
+    if one.device.kind == "module" and "module" not in one.device.details:
+        details.append("no row in hw/modules")
     if one.device.trouble:
         details.append(one.device.trouble)
     return "; ".join(details) or "-"
@@ -148,4 +158,5 @@ def _document(one: Found) -> dict[str, Any]:
         "trouble": device.trouble,
         "parts": [{"kind": part.kind, "name": part.name, "table": dict(part.table)} for part in one.parts],
         "power": one.power,
+        "power_trouble": one.power_trouble,
     }

@@ -296,7 +296,6 @@ def retrieve_notifications(seq: int | None = None, events: Iterable[str] | None 
 
 def remove_notification(seq: int) -> bytes:
     """Remove a delivered notification (5.7.11)."""
-    # By hand: it follows every notification and every package.
     return tlv.encode(Tag.REMOVE_NOTIFICATION_FROM_LIST, integer(0x80, seq))
 
 

@@ -44,6 +44,11 @@ def tables(spec: SlotSpec) -> Iterator[DriverTable]:
             yield table
 
 
+def names_of(table: DriverTable, root: Path = SYSFS) -> tuple[str, ...]:
+    """Return the names of the device of one table alone, sorted."""
+    return tuple(sorted(_names(table, root, by_modem=False)))
+
+
 def _names(table: DriverTable, root: Path, *, by_modem: bool) -> set[str]:
     settings = table.settings()
     place = next((key for key in _PLACES if isinstance(settings.get(key), str)), None)

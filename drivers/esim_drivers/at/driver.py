@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from esim_bench.data import Dialect
@@ -11,14 +11,19 @@ from esim_bench.ports import CardLink, DriverContext, FoundDevice, ModemLink
 from esim_drivers.at import discover
 from esim_drivers.at.card import AtCard
 from esim_drivers.at.modem import AtModem
-from esim_drivers.at.serial_link import SerialLink, check_port_name
+from esim_drivers.at.serial_link import SerialLink
+from esim_drivers.usbtree import UsbTree, check_port_name
 
 KEYS = ("port", "baud")
 _BAUD = 115200
 
 
 class AtDriver:
-    """A ModemDriver and a DiscoveringDriver."""
+    """A ModemDriver, a DiscoveringDriver and a PortProbingDriver."""
+
+    def __init__(self, tree: UsbTree | None = None) -> None:
+        """``tree``: where USB devices are looked for."""
+        self._tree = tree if tree is not None else UsbTree()
 
     def open_modem(self, spec: Mapping[str, Any], context: DriverContext) -> tuple[ModemLink, CardLink]:
         """Make the modem and its card; the port is opened when it is first used. Raises ConfigError."""
@@ -40,11 +45,17 @@ class AtDriver:
 
     async def discover(self) -> Sequence[FoundDevice]:
         """Return the serial ports of USB devices and the modems on them; each free port is asked who is there."""
-        return discover.modules(await discover.ports())
+        return await self.look(lambda port: None)
 
-    async def probe_port(self, port: str) -> FoundDevice:
-        """Ask one port by its name. Raises ConfigError."""
-        return await discover.port(port)
+    async def look(self, leave_alone: Callable[[FoundDevice], str | None]) -> Sequence[FoundDevice]:
+        """Look around as ``discover`` does; a port that is to be left alone is listed, with the reason."""
+        return discover.modules(await discover.ports(self._tree, leave_alone))
+
+    async def probe_port(
+        self, port: str, leave_alone: Callable[[FoundDevice], str | None] = lambda port: None
+    ) -> FoundDevice:
+        """Ask one port by its name. Raises ConfigError, TransportError."""
+        return await discover.port(port, leave_alone)
 
 
 driver = AtDriver()

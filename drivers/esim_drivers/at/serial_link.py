@@ -11,43 +11,19 @@ import contextlib
 import errno
 import fcntl
 import os
-import re
 import struct
 import termios
 import tty
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal
 
 from esim_bench.errors import ConfigError, InUseError, TransportError
+from esim_drivers.usbtree import holders, resolve_port
 
-_USB = re.compile(r"^usb:(\d+-\d+(?:\.\d+)*:\d+\.\d+)$")
 _READ_SIZE = 4096
 _NO_LINES = (errno.ENOTTY, errno.EINVAL)
 """What drivers of ports without control lines answer."""
 _MOST_UNSENT = 64 * 1024
-
-
-def check_port_name(name: object) -> str:
-    """Return a port's name. Raises ConfigError unless it is a path or ``usb:...``."""
-    if isinstance(name, str) and (_USB.match(name) or name.startswith("/")):
-        return name
-    raise ConfigError(
-        "not the name of a serial port", expected="usb:1-1.3:1.2 (where it is plugged in) or a path", found=repr(name)
-    )
-
-
-def resolve_port(name: str, *, devices: Path = Path("/sys/bus/usb/devices")) -> str:
-    """Return the path of a port as it is called now. Raises TransportError when nothing is plugged in there."""
-    found = _USB.match(name)
-    if found is None:
-        return name
-    interface = devices / found[1]
-    for entry in sorted(interface.glob("tty*")) + sorted(interface.glob("tty/tty*")):
-        if entry.name != "tty":
-            return f"/dev/{entry.name}"
-    missing = "no such USB interface" if not interface.exists() else "no tty on this USB interface"
-    raise TransportError(missing, where=name, hint="is the modem on and plugged in there? rack discover lists ports")
 
 
 class SerialLink:
@@ -175,14 +151,3 @@ def _refused(path: str, exc: Exception) -> TransportError | InUseError:
         hint = "this is not a serial port"
     text = exc.args[1] if len(exc.args) > 1 else str(exc)
     return TransportError(f"cannot open the serial port: {text}", where=path, hint=hint)
-
-
-def holders(path: str) -> list[str]:
-    """Name the processes that have a port open, as far as /proc lets us see."""
-    real = os.path.realpath(path)
-    found = []
-    for process in sorted(Path("/proc").glob("[0-9]*")):
-        with contextlib.suppress(OSError):
-            if any(os.path.realpath(fd) == real for fd in (process / "fd").iterdir()):
-                found.append(f"{(process / 'comm').read_text().strip()} (pid {process.name})")
-    return found

@@ -21,9 +21,9 @@ from esim_bench import clock
 from esim_bench.data import Dialect
 from esim_bench.errors import ConfigError, DeviceTimeout, TransportError
 from esim_bench.ports import ControlLines, DriverContext, LineWatch, ModemLink, PowersDown, Proof
-from esim_drivers.at.serial_link import check_port_name
 from esim_drivers.modem_power.lines import Line, Pin, PortLines
 from esim_drivers.usb_device import unknown_keys
+from esim_drivers.usbtree import check_port_name
 
 KEYS = ("method", "pwrkey", "reset", "port", "inverted", "autostart")
 Method = Literal["cfun", "command", "pwrkey", "reset"]

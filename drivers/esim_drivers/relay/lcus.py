@@ -13,10 +13,10 @@ from typing import Any
 
 from esim_bench.errors import ConfigError, DeviceTimeout
 from esim_bench.ports import DriverContext, FoundDevice
-from esim_drivers.at.serial_link import check_port_name
 from esim_drivers.relay.board import RelaySwitch, read_channel, read_wiring
 from esim_drivers.relay.serial_board import SerialBoard
 from esim_drivers.usb_device import Pool, unknown_keys
+from esim_drivers.usbtree import check_port_name
 
 KEYS = ("port", "baud", "channel", "wiring", "status")
 BAUD = 9600

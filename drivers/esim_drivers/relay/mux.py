@@ -23,11 +23,11 @@ from typing import Any
 
 from esim_bench.errors import ConfigError, TransportError
 from esim_bench.ports import DriverContext, Proof
-from esim_drivers.at.serial_link import check_port_name
 from esim_drivers.relay import hid, lcus
 from esim_drivers.relay.board import RelayBoard, drive
 from esim_drivers.relay.serial_board import SerialBoard
 from esim_drivers.usb_device import Pool, unknown_keys
+from esim_drivers.usbtree import check_port_name
 
 SERIAL_KEYS = ("port", "baud", "on", "off", "answer", "answer_s", "pause_s", "query", "query_on", "query_off")
 RELAY_KEYS = ("relay", "channels", "on", "off")

@@ -17,9 +17,10 @@ from esim_bench import clock
 from esim_bench.errors import BenchError, ConfigError, TransportError
 from esim_bench.events import EventSink, MarkEvent, UartEvent
 from esim_bench.ports import DriverContext
-from esim_drivers.at.serial_link import SerialLink, check_port_name
+from esim_drivers.at.serial_link import SerialLink
 from esim_drivers.uart.lines import LONGEST, LineSplitter
 from esim_drivers.usb_device import unknown_keys
+from esim_drivers.usbtree import check_port_name
 
 KEYS: Final = ("port", "baud", "longest", "hide")
 IDLE_S: Final = 0.5

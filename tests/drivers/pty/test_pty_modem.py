@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from esim_bench.errors import TransportError
-from esim_drivers.at.serial_link import resolve_port
+from esim_drivers.usbtree import resolve_port
 
 ISD_R = bytes.fromhex("A0000005591010FFFFFFFF8900000100")
 READ = bytes.fromhex("80E2910003BF3E00")

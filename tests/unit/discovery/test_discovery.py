@@ -2,17 +2,19 @@
 
 import asyncio
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from esim_bench.cli.main import invoke
 from esim_bench.errors import TransportError
 from esim_bench.ports import FoundDevice
-from esim_bench.rack import discovery
+from esim_bench.rack import discovery, locks
 from esim_bench.rack.check import check
 from esim_bench.rack.discovery import Found, group
-from esim_bench.rack.doctor import Machine, examine
 from esim_bench.rack.init import rack_file, udev_rules
 from esim_bench.rack.model import load_rack
 
@@ -82,10 +84,23 @@ def test_nothing_to_make_a_slot_of() -> None:
     assert rack_file([Found(SNIFFER)], "lab") is None
 
 
-def test_udev_rules_name_the_place() -> None:
+def test_udev_rules_give_each_port_a_link_of_its_own_called_after_its_slot() -> None:
     rules = udev_rules(group([EG25, READER]))
-    assert 'KERNELS=="1-1.3", ENV{ID_MM_DEVICE_IGNORE}="1"' in rules
+    links = {}
+    for rule in rules.splitlines():
+        if (link := re.search(r'SYMLINK\+="esim-bench/(.+)"', rule)) is not None:
+            place = re.search(r'KERNELS=="(.+?)"', rule)
+            assert place is not None
+            assert link[1] not in links
+            links[link[1]] = place[1]
+    assert links == {"M1": "1-1.3:1.2", "M1-if0": "1-1.3:1.0"}
+    assert 'KERNEL=="1-1.3", ENV{ID_MM_DEVICE_IGNORE}="1"' in rules
     assert "1-2" not in rules
+
+
+def test_udev_rules_give_relays_and_supplies_to_the_group() -> None:
+    relay = FoundDevice("relay", "HID relay", {"driver": "relay-hid", "serial": "B", "channel": 1}, usb="1-1.2")
+    assert 'KERNEL=="1-1.2", GROUP="plugdev", MODE="0660"' in udev_rules(group([relay]))
 
 
 # ------------------------------------------------------------------------------------------------------- side by side
@@ -149,91 +164,118 @@ def test_init_with_nothing_plugged_in_says_what_was_in_the_way(plugged_in, tmp_p
     assert not (tmp_path / "rack.toml").exists()
 
 
-# ------------------------------------------------------------------------------------------------------- the doctor
+def test_a_driver_that_breaks_in_its_own_way_holds_up_no_other(plugged_in) -> None:
+    plugged_in(theirs=ZeroDivisionError("division by zero"), at=[EG25])
+    result = asyncio.run(discovery.discover())
+    assert [one.device.name for one in result.found] == ["Quectel EG25"]
+    assert result.troubles == {"theirs": "ZeroDivisionError: division by zero"}
 
 
-def machine(tmp_path: Path, **changes: object) -> Machine:
-    values: dict[str, object] = {
-        "root": tmp_path,
-        "uid": 1000,
-        "groups": frozenset(),
-        "release": "5.10.0",
-        "has_module": lambda name: False,
-        "library": lambda name: None,
-        "pcsc_socket": None,
-    }
-    return Machine(**{**values, **changes})  # type: ignore[arg-type]
+# ------------------------------------------------------------------------------------------- what belongs together
 
 
-def process(root: Path, pid: int, name: str) -> None:
-    folder = root / "proc" / str(pid)
-    folder.mkdir(parents=True)
-    (folder / "comm").write_text(f"{name}\n")
+def adapter(interface: int, kind: Literal["module", "port"], name: str) -> FoundDevice:
+    table = {"driver": "at", "port": f"usb:1-1.2:1.{interface}"}
+    return FoundDevice(kind, name, table, usb="1-1.2", details={"adapter": "ftdi_sio"})
 
 
-def test_a_sick_machine_and_what_mends_it(tmp_path: Path) -> None:
-    process(tmp_path, 42, "ModemManager")
-    findings = {one.what: one for one in examine(None, machine(tmp_path))}
-    for what, mend in {
-        "the PC/SC library libpcsclite is missing": "apt install libpcsclite1",
-        "the Python library pyscard is missing": "pip install 'esim-bench[pcsc]'",
-        "the PC/SC service is not installed": "apt install pcscd",
-        "you are not in the group dialout": "usermod -aG dialout",
-        "ModemManager runs (pid 42)": "systemctl stop ModemManager",
-        "the USB library libusb-1.0 is missing": "apt install libusb-1.0-0",
-        "the udev rules are not installed": "70-esim-bench.rules",
-        "PyVISA's pure-Python backend is missing": "esim-bench[scpi]",
-    }.items():
-        assert findings[what].ok is False, what
-        assert findings[what].why, what
-        assert mend in findings[what].mend, what
-    assert findings["Linux 5.10.0 has no disable file for USB ports"].ok is None
-
-
-def test_a_healthy_machine(tmp_path: Path) -> None:
-    process(tmp_path, 7, "pcscd")
-    process(tmp_path, 8, "ModemManager")
-    rules = tmp_path / "etc/udev/rules.d/70-esim-bench.rules"
-    rules.parent.mkdir(parents=True)
-    rules.touch()
-    disable = tmp_path / "sys/bus/usb/devices/1-0:1.0/usb1-port1/disable"
-    disable.parent.mkdir(parents=True)
-    disable.touch()
-    (tmp_path / "dev").mkdir()
-    (tmp_path / "dev/ttyUSB0").touch()
-    healthy = machine(
-        tmp_path,
-        groups=frozenset(("dialout", "plugdev")),
-        has_module=lambda name: True,
-        library=lambda name: f"lib{name}.so",
-    )
-    findings = examine(None, healthy)
-    assert [one.what for one in findings if one.ok is not True] == []
-
-
-def test_a_service_that_is_installed_and_does_not_run(tmp_path: Path) -> None:
-    (tmp_path / "usr/sbin").mkdir(parents=True)
-    (tmp_path / "usr/sbin/pcscd").touch()
-    findings = {one.what: one for one in examine(None, machine(tmp_path))}
-    assert "systemctl enable --now pcscd.socket" in findings["the PC/SC service is not running"].mend
-
-
-def test_only_what_the_rack_needs_is_looked_at(tmp_path: Path) -> None:
+def test_modules_at_the_ports_of_one_adapter_are_two_and_no_hub_port_is_theirs(tmp_path: Path) -> None:
+    found = group([HUB, adapter(0, "module", "u-blox"), adapter(1, "module", "Nordic"), adapter(2, "port", "FT4232")])
+    assert [(one.device.name, one.power) for one in found if one.device.kind != "hub"] == [
+        ("u-blox", None),
+        ("Nordic", None),
+        ("FT4232", None),
+    ]
+    rules = udev_rules(found)
+    assert [f"esim-bench/{name}" in rules for name in ("M1", "M2", "P1")] == [True, True, True]
     path = tmp_path / "rack.toml"
-    path.write_text(
-        '[rack]\nname = "r"\n[[slot]]\nname = "A1"\nform_factor = "4FF"\n'
-        'card = { driver = "pcsc", reader = "name:X" }\n'
+    path.write_text(rack_file(found, "lab") or "")
+    assert [slot.name for slot in load_rack(path).slots] == ["M1", "M2"]
+
+
+def test_a_root_hub_feeds_what_hangs_on_it_and_a_gang_is_no_switch_of_one(tmp_path: Path) -> None:
+    gang = replace(HUB, usb="usb1", table={**HUB.table, "location": "usb1"}, trouble="switches all its ports together")
+    found = group([gang, READER])
+    assert found[0].power == {"driver": "usb-hub", "location": "usb1", "port": 2}
+    assert found[0].power_trouble == "switches all its ports together"
+    assert "not as it is: the hub switches all its ports together" in (rack_file(found, "lab") or "")
+
+
+def test_places_are_sorted_as_people_count() -> None:
+    readers = [
+        FoundDevice("reader", f"reader at {place}", {"driver": "pcsc", "reader": f"usb:{place}"}, usb=place)
+        for place in ("1-1.10", "1-1.9", "1-2")
+    ]
+    assert [one.device.usb for one in group(readers)] == ["1-1.9", "1-1.10", "1-2"]
+
+
+def test_a_device_cannot_write_into_the_rack_file_by_its_name(tmp_path: Path) -> None:
+    evil = replace(
+        READER, name='x\n[network]\nproxy = "http://evil"\x7f"', table={**READER.table, "reader": "name:\x7f"}
     )
-    findings = examine(load_rack(path), machine(tmp_path))
-    assert all("serial" not in one.what and "USB" not in one.what for one in findings)
-    assert any("PC/SC" in one.what for one in findings)
+    text = rack_file(group([evil, replace(SNIFFER, name="a\nb"), replace(STRANGER, name="c\nd", details={})]), "lab")
+    path = tmp_path / "rack.toml"
+    path.write_text(text or "")
+    rack = load_rack(path)
+    assert rack.network.proxy == "environment"
+    assert len(rack.slots) == 2
 
 
-def test_the_doctor_ends_with_3_when_something_is_bad(monkeypatch, tmp_path, capsys) -> None:
-    from esim_bench.rack import doctor
+# ------------------------------------------------------------------------------------------------------- asking
 
-    monkeypatch.setattr(doctor, "Machine", lambda: machine(tmp_path))
-    assert invoke(["rack", "doctor"]) == 3
-    assert "mend it: sudo apt install pcscd" in capsys.readouterr().out
-    assert invoke(["rack", "doctor", "--json"]) == 3
-    assert json.loads(capsys.readouterr().out)["ok"] is False
+
+class Asking:
+    """A driver with two ports; tells which it asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def discover(self) -> list[FoundDevice]:
+        return await self.look(lambda port: None)
+
+    async def look(self, leave_alone) -> list[FoundDevice]:
+        return [await self.probe_port(f"usb:1-1.3:1.{number}", leave_alone) for number in (1, 2)]
+
+    async def probe_port(self, port: str, leave_alone) -> FoundDevice:
+        if port == "/dev/ttyS9":
+            raise TransportError("no such port")
+        found = FoundDevice("port", port, {"driver": "at", "port": port}, paths=(f"/dev/of-{port[-1]}",))
+        why = leave_alone(found)
+        if why is None:
+            self.asked.append(port)
+        return replace(found, trouble=why or None)
+
+
+@pytest.fixture
+def asking(monkeypatch: pytest.MonkeyPatch) -> Asking:
+    driver = Asking()
+    monkeypatch.setattr(discovery, "entry_points", lambda group: [Point("at")])
+    monkeypatch.setattr(discovery, "load_driver", lambda name: driver)
+    return driver
+
+
+def test_no_port_is_asked_without_probing(asking, capsys) -> None:
+    assert invoke(["rack", "discover", "--no-probe", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [(one["name"], one["trouble"]) for one in document["devices"]] == [
+        ("usb:1-1.3:1.1", None),
+        ("usb:1-1.3:1.2", None),
+    ]
+    assert asking.asked == []
+
+
+def test_a_port_that_a_run_has_locked_is_not_asked(asking) -> None:
+    held = locks.take(["usb:1-1.3:1.2"], slot="M1")
+    result = asyncio.run(discovery.discover())
+    held.release()
+    assert asking.asked == ["usb:1-1.3:1.1"]
+    (locked,) = [one.device for one in result.found if one.device.trouble]
+    assert locked.name == "usb:1-1.3:1.2"
+    assert "as slot M1" in (locked.trouble or "")
+
+
+def test_a_port_that_is_named_and_found_is_asked_once_and_one_that_is_not_there_is_told(asking) -> None:
+    ports = ["usb:1-1.3:1.2", "/dev/of-1", "/dev/ttyS1", "/dev/ttyS1", "/dev/ttyS9"]
+    result = asyncio.run(discovery.discover(ports))
+    assert asking.asked == ["usb:1-1.3:1.1", "usb:1-1.3:1.2", "/dev/ttyS1"]
+    assert result.troubles == {"/dev/ttyS9": "no such port"}

@@ -84,3 +84,10 @@ def test_a_transaction_that_failed_leaves_nothing_behind(tmp_path, path):
     assert store.find_device(EID).counter == 1
     assert store.orders(EID, OrderState.QUEUED, OrderState.SENT) == store.orders(EID) == [order]
     store.close()
+
+
+def test_a_device_that_was_never_added_is_not_remembered():
+    store = SqliteEimStore()
+    store.put_device(Device(EID))
+    assert store.find_device(EID) is None
+    store.close()

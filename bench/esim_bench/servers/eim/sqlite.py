@@ -5,24 +5,30 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from enum import Enum
 from typing import Any, Final
 
 from esim_bench.errors import ConfigError, RigError
-from esim_bench.servers.eim.store import (
-    Device,
-    EimOrder,
-    NotificationRecord,
-    OrderState,
-    Purpose,
-    ResultRecord,
-    StoredKey,
+from esim_bench.servers.eim.rows import (
+    DEVICE,
+    DEVICE_NAMES,
+    NOTIFICATION,
+    ORDER,
+    ORDER_NAMES,
+    RESULT,
+    device_of,
+    device_values,
+    kept,
+    notification_of,
+    notification_values,
+    order_of,
+    order_values,
 )
-from esim_bench.servers.eim.view import View
+from esim_bench.servers.eim.store import Device, EimOrder, NotificationRecord, OrderState, ResultRecord, StoredKey
 
 _OPEN: Final = tuple(state for state in OrderState if state.open)
+_UNKNOWN: Final = object()
 REMEMBERED: Final = 1024
 """eUICCs that are remembered, so that their next request need not read them again."""
 VERSION: Final = 1
@@ -58,18 +64,6 @@ CREATE TABLE notifications (
 CREATE INDEX notifications_waiting ON notifications (next_ns) WHERE delivered = 0;
 CREATE TABLE keys (name TEXT PRIMARY KEY, private BLOB NOT NULL, certificate BLOB);
 """
-_DEVICE: Final = (
-    "eid, label, indirect, associated, token, counter, initial_counter, signing_key, doubt, ci_pk_id,"
-    " euicc_certificate, eum_certificate, last_seq, added_ns, seen_ns, retry_ns, view"
-)
-_ORDER: Final = (
-    "id, eid, kind, body, state, created_ns, purpose, parent, counter, transaction_id, request, sent_ns, sends,"
-    " closed_ns, raw, outcome, verified, replayed, new_key"
-)
-_RESULT: Final = "eid, seq, digest, raw, order_id, at_ns"
-_NOTIFICATION: Final = (
-    "id, digest, eid, seq, address, raw, operation, iccid, at_ns, delivered, attempts, next_ns, error"
-)
 
 
 class SqliteEimStore:
@@ -179,8 +173,11 @@ class SqliteEimStore:
     def _write_devices(self) -> None:
         for eid, before in self._changed.items():
             device = self._devices[eid]
-            old = _device_values(before) if before is not None else None
-            self._update("devices", _DEVICE_NAMES, old, _device_values(device), "eid", eid)
+            old = device_values(before) if before is not None else None
+            self._update("devices", DEVICE_NAMES, old, device_values(device), "eid", eid)
+            if before is None:
+                # There may be no such row.
+                del self._devices[eid]
         self._changed.clear()
         if len(self._devices) > REMEMBERED:
             self._devices.clear()
@@ -191,16 +188,12 @@ class SqliteEimStore:
         self, table: str, names: Sequence[str], old: Sequence[Any] | None, new: Sequence[Any], key: str, value: Any
     ) -> None:
         """Write the columns of a row that changed; all of them where ``old`` is None."""
-        # Columns that stay cost most where they are part of an index, or long.
-        if old is None:
-            changed = list(zip(names, new, strict=True))
-        else:
-            # They are mostly not just equal, but the same object.
-            rows = zip(names, old, new, strict=True)
-            changed = [(name, after) for name, before, after in rows if before is not after and before != after]
+        rows = zip(names, old or [_UNKNOWN] * len(new), new, strict=True)
+        # What did not change is mostly not just equal, but the same object.
+        changed = [(name, after) for name, before, after in rows if before is not after and before != after]
         if changed:
             settings = ", ".join([f"{name} = ?" for name, _ in changed])
-            self._run(f"UPDATE {table} SET {settings} WHERE {key} = ?", (*_kept(after for _, after in changed), value))
+            self._run(f"UPDATE {table} SET {settings} WHERE {key} = ?", (*kept(after for _, after in changed), value))
 
     def _run(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         with self._lock:
@@ -217,8 +210,8 @@ class SqliteEimStore:
 
     def add_device(self, device: Device) -> bool:
         """Keep a new eUICC; False, and nothing changes, when its EID is there."""
-        values = _kept(_device_values(device))
-        statement = f"INSERT OR IGNORE INTO devices ({_DEVICE}) VALUES ({_marks(values)})"
+        values = kept(device_values(device))
+        statement = f"INSERT OR IGNORE INTO devices ({DEVICE}) VALUES ({_marks(values)})"
         return self._run(statement, values).rowcount == 1
 
     def put_device(self, device: Device) -> None:
@@ -239,25 +232,25 @@ class SqliteEimStore:
             self._begin_reading()
             found = self._devices.get(eid)
             if found is None:
-                rows = self._rows(f"SELECT {_DEVICE} FROM devices WHERE eid = ?", (eid,))
+                rows = self._rows(f"SELECT {DEVICE} FROM devices WHERE eid = ?", (eid,))
                 if rows:
-                    found = self._devices[eid] = _device(rows[0])
+                    found = self._devices[eid] = device_of(rows[0])
             return found
 
     def devices(self) -> list[Device]:
         """Return all eUICCs in the order they were added."""
         with self._lock:
             self._write_devices()
-        return [_device(row) for row in self._rows(f"SELECT {_DEVICE} FROM devices ORDER BY number")]
+        return [device_of(row) for row in self._rows(f"SELECT {DEVICE} FROM devices ORDER BY number")]
 
     # ------------------------------------------------------------------------------------------------------ orders
 
     def add_order(self, order: EimOrder) -> EimOrder:
         """Keep a new order and return it with its id."""
-        values = _kept((None, *_order_values(order)[1:]))
+        values = kept((None, *order_values(order)[1:]))
         with self._lock:
             self._begin_reading()
-            cursor = self._run(f"INSERT INTO orders ({_ORDER}) VALUES ({_marks(values)})", values)
+            cursor = self._run(f"INSERT INTO orders ({ORDER}) VALUES ({_marks(values)})", values)
             found = self.find_order(int(cursor.lastrowid or 0))
             if found is None:
                 raise RigError("the eIM's store lost an order", where=self.path)
@@ -271,8 +264,8 @@ class SqliteEimStore:
             self._begin_reading()
             known = self._open.get(order.eid, {})
             before = known.get(order.id)
-            old = _order_values(before) if before is not None else None
-            self._update("orders", _ORDER_NAMES, old, _order_values(order), "id", order.id)
+            old = order_values(before) if before is not None else None
+            self._update("orders", ORDER_NAMES, old, order_values(order), "id", order.id)
             if before is None:
                 self._open.pop(order.eid, None)
             elif order.state in _OPEN:
@@ -306,7 +299,7 @@ class SqliteEimStore:
             conditions.append(f"state IN ({_marks(states)})")
             values += [state.value for state in states]
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        return [_order(row) for row in self._rows(f"SELECT {_ORDER} FROM orders{where} ORDER BY id", values)]
+        return [order_of(row) for row in self._rows(f"SELECT {ORDER} FROM orders{where} ORDER BY id", values)]
 
     def count_orders(self, eid: bytes, state: OrderState) -> int:
         """Return how many orders of an eUICC are in a state."""
@@ -332,58 +325,56 @@ class SqliteEimStore:
         return self._one_order("transaction_id = ?", transaction_id)
 
     def _one_order(self, condition: str, *values: Any) -> EimOrder | None:
-        rows = self._rows(f"SELECT {_ORDER} FROM orders WHERE {condition}", values)
-        return _order(rows[0]) if rows else None
+        rows = self._rows(f"SELECT {ORDER} FROM orders WHERE {condition}", values)
+        return order_of(rows[0]) if rows else None
 
     # ----------------------------------------------------------------------------------------------------- results
 
     def add_result(self, record: ResultRecord) -> bool:
         """Keep a result; False, and nothing changes, when one of the same digest is already there."""
         values = (record.eid, record.seq, record.digest, record.raw, record.order_id, record.at_ns)
-        return self._run(f"INSERT OR IGNORE INTO results ({_RESULT}) VALUES ({_marks(values)})", values).rowcount == 1
+        return self._run(f"INSERT OR IGNORE INTO results ({RESULT}) VALUES ({_marks(values)})", values).rowcount == 1
 
     def results(self, eid: bytes) -> list[ResultRecord]:
         """Return the results of an eUICC in the order they came."""
-        rows = self._rows(f"SELECT {_RESULT} FROM results WHERE eid = ? ORDER BY number", (eid,))
+        rows = self._rows(f"SELECT {RESULT} FROM results WHERE eid = ? ORDER BY number", (eid,))
         return [ResultRecord(*row) for row in rows]
 
     def find_result(self, eid: bytes, digest: str) -> ResultRecord | None:
         """Return a result, or None."""
-        rows = self._rows(f"SELECT {_RESULT} FROM results WHERE eid = ? AND digest = ?", (eid, digest))
+        rows = self._rows(f"SELECT {RESULT} FROM results WHERE eid = ? AND digest = ?", (eid, digest))
         return ResultRecord(*rows[0]) if rows else None
 
     # ----------------------------------------------------------------------------------------------- notifications
 
     def add_notification(self, record: NotificationRecord, most: int) -> bool:
         """Keep a notification; False, and nothing changes, where it is already there, or ``most`` of its eUICC wait."""
-        values = (None, *_notification_values(record)[1:])
+        values = (None, *notification_values(record)[1:])
         waiting = "SELECT count(*) FROM notifications WHERE eid = ? AND delivered = 0"
         statement = (
-            f"INSERT OR IGNORE INTO notifications ({_NOTIFICATION}) SELECT {_marks(values)} WHERE ({waiting}) < ?"
+            f"INSERT OR IGNORE INTO notifications ({NOTIFICATION}) SELECT {_marks(values)} WHERE ({waiting}) < ?"
         )
         return self._run(statement, (*values, record.eid, most)).rowcount == 1
 
     def put_notification(self, record: NotificationRecord) -> None:
         """Replace a notification."""
-        statement = f"UPDATE notifications SET {_settings(_NOTIFICATION)} WHERE id = ?"
-        self._run(statement, (*_notification_values(record), record.id))
+        statement = f"UPDATE notifications SET {_settings(NOTIFICATION)} WHERE id = ?"
+        self._run(statement, (*notification_values(record), record.id))
 
     def find_notification(self, digest: str) -> NotificationRecord | None:
         """Return a notification, or None."""
-        rows = self._rows(f"SELECT {_NOTIFICATION} FROM notifications WHERE digest = ?", (digest,))
-        return _notification(rows[0]) if rows else None
+        rows = self._rows(f"SELECT {NOTIFICATION} FROM notifications WHERE digest = ?", (digest,))
+        return notification_of(rows[0]) if rows else None
 
     def notifications(self, eid: bytes | None = None) -> list[NotificationRecord]:
         """Return the notifications of an eUICC, or of all, in the order they came."""
-        statement = f"SELECT {_NOTIFICATION} FROM notifications WHERE (?1 IS NULL OR eid = ?1) ORDER BY id"
-        return [_notification(row) for row in self._rows(statement, (eid,))]
+        statement = f"SELECT {NOTIFICATION} FROM notifications WHERE (?1 IS NULL OR eid = ?1) ORDER BY id"
+        return [notification_of(row) for row in self._rows(statement, (eid,))]
 
     def waiting_notifications(self, now_ns: int, most: int) -> list[NotificationRecord]:
         """Return notifications that are due for an attempt, oldest first."""
-        statement = (
-            f"SELECT {_NOTIFICATION} FROM notifications WHERE delivered = 0 AND next_ns <= ? ORDER BY id LIMIT ?"
-        )
-        return [_notification(row) for row in self._rows(statement, (now_ns, most))]
+        statement = f"SELECT {NOTIFICATION} FROM notifications WHERE delivered = 0 AND next_ns <= ? ORDER BY id LIMIT ?"
+        return [notification_of(row) for row in self._rows(statement, (now_ns, most))]
 
     # -------------------------------------------------------------------------------------------------------- keys
 
@@ -404,101 +395,3 @@ def _marks(values: Sequence[Any]) -> str:
 
 def _settings(names: str) -> str:
     return ", ".join(f"{name} = ?" for name in names.split(", "))
-
-
-_DEVICE_NAMES = _DEVICE.split(", ")
-_ORDER_NAMES = _ORDER.split(", ")
-
-
-def _kept(values: Iterable[Any]) -> list[Any]:
-    """Return values as the file has them."""
-    return [
-        value.to_json() if isinstance(value, View) else value.value if isinstance(value, Enum) else value
-        for value in values
-    ]
-
-
-def _device_values(device: Device) -> tuple[Any, ...]:
-    return (
-        device.eid,
-        device.label,
-        device.indirect,
-        device.associated,
-        # A token is as long as its eUICC likes; SQLite's integers are not.
-        None if device.token is None else str(device.token),
-        device.counter,
-        device.initial_counter,
-        device.key,
-        device.doubt,
-        device.ci_pk_id,
-        device.euicc_certificate,
-        device.eum_certificate,
-        device.last_seq,
-        device.added_ns,
-        device.seen_ns,
-        device.retry_ns,
-        device.view,
-    )
-
-
-def _device(row: Any) -> Device:
-    values = list(row)
-    values[2:4] = map(bool, values[2:4])
-    values[4] = None if values[4] is None else int(values[4])
-    values[-1] = View.from_json(values[-1])
-    return Device(*values)
-
-
-def _order_values(order: EimOrder) -> tuple[Any, ...]:
-    return (
-        order.id,
-        order.eid,
-        order.kind,
-        order.body,
-        order.state,
-        order.created_ns,
-        order.purpose,
-        order.parent,
-        order.counter,
-        order.transaction_id,
-        order.request,
-        order.sent_ns,
-        order.sends,
-        order.closed_ns,
-        order.raw,
-        order.outcome,
-        order.verified,
-        order.replayed,
-        order.new_key,
-    )
-
-
-def _order(row: Any) -> EimOrder:
-    values = list(row)
-    values[4], values[6] = OrderState(values[4]), Purpose(values[6])
-    values[-3:-1] = map(bool, values[-3:-1])
-    return EimOrder(*values)
-
-
-def _notification_values(record: NotificationRecord) -> tuple[Any, ...]:
-    return (
-        record.id,
-        record.digest,
-        record.eid,
-        record.seq,
-        record.address,
-        record.raw,
-        record.operation,
-        record.iccid,
-        record.at_ns,
-        record.delivered,
-        record.attempts,
-        record.next_ns,
-        record.error,
-    )
-
-
-def _notification(row: Any) -> NotificationRecord:
-    values = list(row)
-    values[9] = bool(values[9])
-    return NotificationRecord(*values)
