@@ -1,9 +1,10 @@
-# esim-bench: everything a developer or a lab machine needs, in five words.
+# esim-bench: everything a developer or a lab machine needs, in a few words.
 #   make setup   the environment in .venv (uv when it is there, else venv + pip), pinned by constraints.txt
 #   make demo    the main job on the simulated rack: no root, no compiler, no service
 #   make test    the tests; installs system packages through apt when it may
 #   make check   ruff, mypy strict, import-linter
 #   make bench   speed, as ratios
+#   make screenshots   the pictures of the README
 #   make hil     every dialect, scenario and form factor through pcscd and the kernel's ttys
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -14,13 +15,14 @@ DEV_STAMP := $(VENV)/.installed-dev
 PCSC_STAMP := $(VENV)/.installed-pcsc
 
 # tshark reads our traces, curl speaks to our server, openssl checks our certificates; pcscd and vpcd are a real PC/SC
-# service with virtual readers, which pyscard (built here, it has no wheel) speaks to.
+# service with virtual readers, which pyscard (built here, it has no wheel) speaks to. The screen is driven in tmux and in
+# Chromium.
 PYTHON_H := $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h
-SYSTEM_PARTS := tshark:tshark curl:curl openssl:openssl pcscd:pcscd \
+SYSTEM_PARTS := tshark:tshark curl:curl openssl:openssl pcscd:pcscd tmux:tmux chromium:chromium \
   /usr/lib/pcsc/drivers/serial/libifdvpcd.so*:vsmartcard-vpcd \
   gcc:gcc /usr/include/PCSC/winscard.h:libpcsclite-dev $(PYTHON_H):python3-dev
 
-.PHONY: setup demo test check bench hil lock system-packages clean
+.PHONY: setup demo test check bench hil screenshots lock system-packages clean
 
 setup: $(RUN_STAMP)
 
@@ -38,6 +40,10 @@ check: $(DEV_STAMP)
 
 hil: $(DEV_STAMP) $(PCSC_STAMP)
 	@$(BIN)/python -m pytest -m hil tests/hil $(PYTEST_ARGS)
+
+# The pictures of the README, taken from the screen.
+screenshots: $(DEV_STAMP)
+	@$(BIN)/python -m tests.screenshots
 
 bench: $(DEV_STAMP) $(PCSC_STAMP)
 	@$(BIN)/python -m tests.bench

@@ -145,6 +145,68 @@ class ScaledLoop(asyncio.SelectorEventLoop):
         return self._began_ns + round(self.time() * 1e9)
 
 
+MOST_LAG: Final = 0.1
+"""Real seconds that a paced loop catches up with after its tasks took their time; what is more is forgotten."""
+
+
+class _PacedSelector(selectors.DefaultSelector):
+    """A selector that asks its loop how long it may wait, and tells it how long it did."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop: PacedLoop | None = None
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        assert self.loop is not None
+        if timeout is not None and timeout <= 0:
+            return super().select(timeout)
+        began = time.monotonic()
+        events = super().select(None if timeout is None else self.loop.real_wait(timeout, began))
+        self.loop.passed(timeout, time.monotonic())
+        return events
+
+
+class PacedLoop(ScaledLoop):
+    """A scaled loop that waits for its tasks: time never goes on past a timer while there is work to do.
+
+    So whatever a busy machine does, no simulated device times out. ``rate`` may be changed at any time; what waits for
+    something outside (threads, servers) wants it to be 1.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self._now = 0.0
+        self._real = time.monotonic()
+        self._began_ns = time.time_ns()
+        selector = _PacedSelector()
+        asyncio.SelectorEventLoop.__init__(self, selector)
+        selector.loop = self
+        self._clock_resolution = 1e-6
+
+    def time(self) -> float:
+        """Return seconds since the start of the loop."""
+        return self._now
+
+    def real_wait(self, timeout: float, real: float) -> float:
+        """Return how many real seconds to wait for a timer that is due in ``timeout`` of this loop's seconds."""
+        self._real = max(self._real, real - MOST_LAG)
+        return max(0.0, timeout / self.rate - (real - self._real))
+
+    def passed(self, timeout: float | None, real: float) -> None:
+        """Take the time that has passed since the last wait: at most to the next timer."""
+        seconds = (real - self._real) * self.rate
+        if timeout is not None and seconds > timeout:
+            self._real = real - (seconds - timeout) / self.rate
+            seconds = timeout
+        else:
+            self._real = real
+        self._now += seconds
+
+    def catch_up(self) -> None:
+        """Have the stamps of events go on from the system's clock, where they are behind it."""
+        self._began_ns = max(self._began_ns, time.time_ns() - round(self._now * 1e9))
+
+
 def leap(seconds: float) -> bool:
     """Let time pass on the spot where time is virtual and nothing else can happen meanwhile; tell whether it did."""
     loop = asyncio.get_running_loop()
@@ -210,6 +272,12 @@ def is_protected(task: asyncio.Task[Any] | None) -> bool:
 def run_scaled(main: Coroutine[Any, Any, T], rate: float) -> T:
     """Run a coroutine to its end on a loop whose time runs ``rate`` times as fast as the wall clock."""
     with asyncio.Runner(loop_factory=lambda: ScaledLoop(rate)) as runner:
+        return runner.run(main)
+
+
+def run_paced(main: Coroutine[Any, Any, T], rate: float) -> T:
+    """Run a coroutine to its end on a paced loop: ``rate`` times as fast as the wall clock, or as the tasks allow."""
+    with asyncio.Runner(loop_factory=lambda: PacedLoop(rate)) as runner:
         return runner.run(main)
 
 

@@ -17,7 +17,7 @@ from esim_bench.codec.saip import ProfilePackage
 from esim_bench.events import ApduEvent
 from esim_bench.trace import Journal
 
-from . import download, eim, fleet, pcsc, serial
+from . import download, eim, fleet, pcsc, serial, tui_load
 from .measuring import Figure, ratio, report, seconds
 
 
@@ -118,6 +118,7 @@ def main() -> int:
             Figure("eIM over TLS: 99th percentile of a request", last_percent * 1000, "ms"),
             *over_pcsc(folder),
             *over_ptys(folder),
+            *tui_load.over_load(folder),
         ]
     return 0 if report(figures, Path("build/bench.json")) else 1
 

@@ -19,12 +19,13 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     """Run a scenario on slots with these modules (name: quirks); return the slots' results by module."""
     monkeypatch.setenv("ESIM_BENCH_HOME", str(tmp_path / "home"))
 
-    def go(scenario: str, modules: dict[str, dict[str, Any]], seed: int = 0) -> dict[str, Any]:
+    def go(scenario: str, modules: dict[str, dict[str, Any]], seed: int = 0, rsp: str = "sgp22") -> dict[str, Any]:
         lines = ["[rack]", 'name = "modems"']
         for number, (name, quirks) in enumerate(modules.items()):
             text = ", ".join(f"{key} = {json.dumps(value)}" for key, value in quirks.items())
             lines += ["[[slot]]", f'name = "M{number}"', 'form_factor = "MFF2"', f'module = "{name}"']
-            lines += [f'sim = {{ personality = "mff2", profile = "bootstrap-global", quirks = {{ {text} }} }}']
+            sim = f'personality = "mff2", profile = "bootstrap-global", rsp = ["{rsp}"], quirks = {{ {text} }}'
+            lines += [f"sim = {{ {sim} }}"]
         (tmp_path / "rack.toml").write_text("\n".join(lines) + "\n")
         capsys.readouterr()
         invoke(["run", scenario, "--rack", str(tmp_path / "rack.toml"), "--seed", str(seed), "--json"])
@@ -47,6 +48,21 @@ def test_no_access_is_a_failure_that_names_its_cause(run: Run) -> None:
 def test_a_modem_that_swallows_the_last_answers_of_chains_is_survived(run: Run, seed: int) -> None:
     slots = run("provision", {"sim-generic": {"last_block_error": 0.15}, "quectel-ec20": {}}, seed)
     assert {name: slot["outcome"] for name, slot in slots.items()} == {"sim-generic": "PASS", "quectel-ec20": "PASS"}
+
+
+def test_a_modem_that_swallows_answers_associates_its_eim(run: Run) -> None:
+    # The first answer that is long enough is that of AddInitialEim: whether it was done stands on the card.
+    quirks = {"last_block_error": 1.0, "last_block_from": 4}
+    slots = run("attacks", {"sim-generic": quirks}, rsp="sgp32-1.2")
+    steps = [(step["name"], step["outcome"]) for step in slots["sim-generic"]["steps"]]
+    assert ("eIM", "PASS") in steps
+
+
+@pytest.mark.parametrize("scenario", ["eim_rotation", "zero_touch"])
+def test_iot_scenarios_pass_behind_a_modem_that_swallows_answers(run: Run, scenario: str) -> None:
+    slots = run(scenario, {"sim-generic": {"last_block_error": 0.15}, "quectel-ec20": {}}, 1, rsp="sgp32-1.2")
+    details = {name: (slot["outcome"], slot["steps"][-1]["detail"]) for name, slot in slots.items()}
+    assert {name: what for name, what in details.items() if what[0] != "PASS"} == {}
 
 
 def test_a_modem_that_damages_long_blocks_is_survived(run: Run) -> None:

@@ -246,7 +246,8 @@ def behind_modems() -> Callable[..., tuple[list[dict[str, Any]], list[dict[str, 
             port = str(folder / "home" / "serve" / "served" / name)
             real.append({**common, "protect": False, "modem": {"driver": "at", "port": port}})
             if rsp != "sgp22":
-                real[-1]["ipa"] = {"version": rsp.removeprefix("sgp32-")}
+                # The served modules are far quicker than real ones, also to register.
+                real[-1]["ipa"] = {"version": rsp.removeprefix("sgp32-"), "register_s": 5}
         return served, real
 
     return make

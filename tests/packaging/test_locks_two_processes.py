@@ -64,7 +64,7 @@ class Drivers:
 class Point(EntryPoint):
     def load(self): return Drivers()
 
-ports.entry_points = lambda group: [Point(name, "x:y", group) for name in ("fake-reader", "fake-power")]
+ports.drivers.entry_points = lambda group: [Point(name, "x:y", group) for name in ("fake-reader", "fake-power")]
 
 async def job(slot):
     if sys.argv[3] == "cut":

@@ -84,7 +84,7 @@ def flow(
     for module in (parts_module, check_module):
         monkeypatch.setattr(module, "load_driver", lambda name: RealReader())
     # The reader's time is virtual although the slot is none of the simulated ones.
-    monkeypatch.setattr(engine, "in_time", lambda rack, real_time, job: clock.run_virtual(job))
+    monkeypatch.setattr(engine, "in_time", lambda rack, real_time, job, rate: clock.run_virtual(job))
     prepare = World._prepare
 
     def released(world: World, source: ProfileSource) -> Any:

@@ -1,5 +1,6 @@
 """The index of a growing journal finds what a look at every record finds."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -157,4 +158,21 @@ def test_a_journal_of_many_blocks_is_found_through_while_it_grows(tmp_path: Path
         assert index.count(Filter(status_words=frozenset((0x9000,)))) == len(index) - 1
         assert index.at_time(rare * 1000) == rare
         assert index.record(rare).event.response == b"\x69\x85"
+        index.close()
+
+
+def test_a_full_disk_costs_no_record_and_doubles_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "S1.pcapng"
+    with Journal.create(path, slot="S1") as journal:
+        for number in range(ROWS * 2 + 5):
+            journal.emit(ApduEvent(number, bytes.fromhex("00B0000000"), b"\x90\x00", 5))
+        index = TraceIndex(path)
+        write = os.pwrite
+        monkeypatch.setattr(os, "pwrite", lambda fd, data, at: write(fd, data[:100], at))
+        with pytest.raises(OSError, match="No space"):
+            index.advance(10)
+        assert len(index) == ROWS
+        monkeypatch.setattr(os, "pwrite", write)
+        index.advance(10)
+        assert [record.at_ns for record in index.records(0, len(index))] == [*range(ROWS * 2 + 5)]
         index.close()

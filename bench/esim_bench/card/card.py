@@ -42,6 +42,8 @@ _READING: Final = frozenset((0xBF20, 0xBF22, 0xBF28, 0xBF2B, 0xBF2D, 0xBF2E, 0xB
 """ES10 functions that read and change nothing that matters (SGP.22 5.7, SGP.32 5.9)."""
 _CHECKSUM: Final = 0x6601
 """The command was damaged on the way, and not executed (ISO 7816-4 5.6: 66XX, security-related)."""
+_MANAGE_CHANNEL: Final = 0x70
+_SELECT: Final = 0xA4
 _CHANNEL_GONE: Final = (0x6881, 0x6882, 0x6E00)
 
 
@@ -121,7 +123,23 @@ class Card:
         Raises ProtectedError, TransportError, DeviceTimeout. A status word is a result, not an exception.
         """
         parsed = command if isinstance(command, Command) else Command.parse(command)
+        await self._make_way(parsed)
         return await self._exchange([parsed], session=0)
+
+    async def _make_way(self, command: Command) -> None:
+        """Give the ISD-R's channel up before a command that takes it from us: it is opened anew when it is needed."""
+        if self._isd_r is None:
+            return
+        session, channel = self._isd_r
+        closes = command.ins == _MANAGE_CHANNEL and bool(command.p1 & 0x80)
+        if session:
+            # Which channel stands behind it only the modem knows.
+            if closes:
+                await self._leave_session()
+        elif (closes and channel == (command.p2 or command.channel)) or (
+            command.ins == _SELECT and channel == command.channel
+        ):
+            self._isd_r = None
 
     async def command(self, command: Command, session: int = 0) -> Response:
         """Send one command in a session of the link, or on the channel in its CLA."""

@@ -26,15 +26,12 @@ from esim_bench.cli.common import (
 
 if TYPE_CHECKING:
     from esim_bench.agents.ipa import PollReport
-    from esim_bench.cli.eim_way import EimWay
+    from esim_bench.rack.eim_way import EimWay
     from esim_bench.rack.slot import Slot
 
 T = TypeVar("T")
 
 cli = app("One slot's eUICC, steered by an eIM: associations, orders, data.")
-
-POLLS = 12
-"""Polls after which an order is left open: the eIM may ask for certificates and the like before it."""
 
 EimOption = Annotated[
     str | None,
@@ -107,16 +104,16 @@ def associate(
     json: JsonOption = False,
 ) -> None:
     """Make an eIM known to the eUICC (AddInitialEim), and the eUICC to the eIM."""
-    from esim_bench.codec.eim_configuration import EimConfigurationData
     from esim_bench.errors import ConfigError
+    from esim_bench.rack import eim_way
 
     if config is not None and (eim is not None or indirect is not None):
         raise ConfigError("--config with another eIM", expected="--config FILE alone, or --eim URL, or neither")
     raw = None if config is None else _configuration(config)
 
     async def job(opened: Slot, way: EimWay) -> dict[str, Any]:
-        eid = await opened.lpa.eid()
         if raw is not None:
+            eid = await opened.lpa.eid()
             before = {one.eim_id for one in await opened.ipa.eims()}
             tokens = await opened.ipa.add_initial_eim(raw)
             added = [one.eim_id for one in await opened.ipa.eims() if one.eim_id not in before]
@@ -128,28 +125,7 @@ def associate(
                     {"eim_id": name, "association_token": value} for name, value in zip(added, tokens, strict=False)
                 ],
             }
-        name = await way.eim_id()
-        await way.add_device(eid, opened.name, indirect)
-        known = {one.eim_id: one for one in await opened.ipa.eims()}
-        told = await way.configuration(eid)
-        mine = EimConfigurationData.parse(told)
-        if name in known and known[name].fqdn != mine.fqdn:
-            where = f"{known[name].fqdn} (token {known[name].association_token})"
-            hint = "take it off the eUICC (memory reset, or an order of that eIM), or use --eim"
-            raise ConfigError(f"another eIM named {name} is associated", expected=mine.fqdn, found=where, hint=hint)
-        if name in known:
-            await way.associated(eid, known[name].association_token)
-            state, value = "already associated", known[name].association_token
-        else:
-            (value,) = await opened.ipa.add_initial_eim([told])
-            await way.associated(eid, value)
-            state = "associated"
-        return {
-            "slot": opened.name,
-            "eid": eid,
-            "state": state,
-            "eims": [{"eim_id": name, "association_token": value}],
-        }
+        return await eim_way.associate(opened, way, indirect)
 
     document = _with_eim(Reached(rack, eim, token, ca), slot, job)
     if json:
@@ -239,15 +215,12 @@ async def _known(way: EimWay, opened: Slot, eid: str) -> None:
 
 async def _executed(opened: Slot, way: EimWay, made: dict[str, Any]) -> dict[str, Any]:
     """Have the IPA poll until an order has ended, and return it. Raises what kept it from that."""
-    name = await way.eim_id()
-    for _ in range(POLLS):
-        report = await opened.ipa.poll(name)
-        made = await way.find(made["id"])
-        if made["state"] not in ("queued", "sent"):
-            break
-        for error in report.errors.values():
-            note(f"order {made['id']} is kept and goes out with the next poll")
-            raise error
+    from esim_bench.rack import eim_way
+
+    made, error = await eim_way.executed(opened, way, made)
+    if error is not None:
+        note(f"order {made['id']} is kept and goes out with the next poll")
+        raise error
     return made
 
 
@@ -467,9 +440,10 @@ def data(
 
 def _with_eim(reached: Reached, slot: str, job: Callable[[Slot, EimWay], Awaitable[T]]) -> T:
     """Do something on a slot with an eIM: the rack's own, or a served one. Raises ConfigError."""
-    from esim_bench.cli.eim_way import OwnEim, RestEim
+    from esim_bench.cli.eim_way import RestEim
     from esim_bench.cli.session import on_slot
     from esim_bench.errors import ConfigError
+    from esim_bench.rack.eim_way import OwnEim
 
     if reached.url is None and (reached.token is not None or reached.ca is not None):
         raise ConfigError("--token or --ca without a server", expected="--eim URL as well")

@@ -1,7 +1,4 @@
-"""The eIM that a command speaks to: that of this process, kept in a file, or a served one by its REST API.
-
-Both take and give the REST API's documents.
-"""
+"""The eIM that a command speaks to when it is not that of this process: a served one, by its REST API."""
 
 from __future__ import annotations
 
@@ -11,18 +8,14 @@ import json
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
 
 from esim_bench.errors import CodecError, ConfigError, DeviceTimeout, ProtocolError, TransportError
+from esim_bench.rack.eim_way import Document
 from esim_bench.rack.network import Network, no_way, tls_context
-from esim_bench.servers.eim import Eim, rest_views
-from esim_bench.servers.eim.rest_models import OrderModel
-
-Document = dict[str, Any]
 
 API: Final = "/api/v1"
 MAX_ANSWER: Final = 16 * 1024 * 1024
@@ -30,83 +23,6 @@ _STARTS: Final = (b"\x30", b"\xbf\x57")
 """Of EimConfigurationData and of AddInitialEimRequest."""
 LIST: Final = 1000
 """Orders that are asked for at a time."""
-
-
-class EimWay(Protocol):
-    """What the commands need of an eIM. EIDs are 32 digits, tokens int or None. Raises BenchError."""
-
-    async def eim_id(self) -> str:
-        """Return its eimId."""
-
-    async def add_device(self, eid: str, label: str | None, indirect: bool | None) -> None:
-        """Add an eUICC, or change what is given."""
-
-    async def configuration(self, eid: str) -> bytes:
-        """Return the EimConfigurationData for AddInitialEim, DER."""
-
-    async def associated(self, eid: str, token: int | None) -> None:
-        """Tell what AddInitialEim answered."""
-
-    async def device(self, eid: str) -> Document | None:
-        """Return an eUICC with what the eIM believes of it; None: not in its inventory."""
-
-    async def orders(self, eid: str) -> list[Document]:
-        """Return the orders of an eUICC, oldest first."""
-
-    async def order(self, eid: str, wanted: Document) -> Document:
-        """Order something."""
-
-    async def find(self, number: int) -> Document:
-        """Return an order with its results."""
-
-
-class OwnEim:
-    """The eIM of this process."""
-
-    def __init__(self, eim: Eim) -> None:
-        self._eim = eim
-        self._adapter: TypeAdapter[Any] = TypeAdapter(OrderModel)
-
-    async def eim_id(self) -> str:
-        """Return its eimId."""
-        return self._eim.credentials.eim_id
-
-    async def add_device(self, eid: str, label: str | None, indirect: bool | None) -> None:
-        """Add an eUICC, or change what is given."""
-        self._eim.add_device(bytes.fromhex(eid), label=label, indirect=indirect)
-
-    async def configuration(self, eid: str) -> bytes:
-        """Return the EimConfigurationData, DER."""
-        return self._eim.configuration(bytes.fromhex(eid)).encode(self._eim.version)
-
-    async def associated(self, eid: str, token: int | None) -> None:
-        """Tell what AddInitialEim answered."""
-        raw = bytes.fromhex(eid)
-        device = self._eim.device(raw)
-        if not device.associated or device.token != token:
-            self._eim.associated(raw, token)
-
-    async def device(self, eid: str) -> Document | None:
-        """Return an eUICC with what is believed of it."""
-        found = self._eim.store.find_device(bytes.fromhex(eid))
-        return None if found is None else rest_views.device(found, with_view=True)
-
-    async def orders(self, eid: str) -> list[Document]:
-        """Return the orders of an eUICC."""
-        return [rest_views.order(one) for one in self._eim.orders(bytes.fromhex(eid))]
-
-    async def order(self, eid: str, wanted: Document) -> Document:
-        """Order something. Raises ConfigError, CodecError."""
-        try:
-            order = self._adapter.validate_python(wanted).order(self._eim.version)
-        except ValidationError as exc:
-            raise ConfigError(f"not an order: {exc.errors()[0]['msg'].removeprefix('Value error, ')}") from exc
-        order.encode(self._eim.version)
-        return rest_views.order(self._eim.order(bytes.fromhex(eid), order), whole=True)
-
-    async def find(self, number: int) -> Document:
-        """Return an order with its results."""
-        return rest_views.order(self._eim.find_order(number), whole=True)
 
 
 class RestEim:

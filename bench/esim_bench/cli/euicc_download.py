@@ -55,9 +55,10 @@ def download(
     """Download and install a profile; the notifications are delivered afterwards."""
     from pydantic import ValidationError
 
-    from esim_bench.cli.session import is_foreign, on_slot
+    from esim_bench.cli.session import on_slot
     from esim_bench.codec.es10 import iccid_to_text
     from esim_bench.errors import ConfigError
+    from esim_bench.rack.by_hand import is_foreign
     from esim_bench.rack.source import ProfileSource
 
     given = [name for name in (activation_code, package, profile, default or None) if name is not None]

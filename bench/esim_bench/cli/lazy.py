@@ -26,6 +26,7 @@ COMMANDS: Final[dict[str, Lazy]] = {
     "demo": Lazy(
         "esim_bench.cli.demo", "Provision, switch and power-cycle a simulated rack of a 4FF, an MFF2 and an iSIM."
     ),
+    "tui": Lazy("esim_bench.cli.tui", "Open the bench's screen: rack, slots, traces, scenarios, runs."),
     "run": Lazy("esim_bench.cli.run", "Run a scenario on slots of the rack, in parallel."),
     "apdu": Lazy("esim_bench.cli.apdu", "Send APDUs to a slot's card, by hand.", {"ignore_unknown_options": True}),
     "rack": Lazy("esim_bench.cli.rack", "The rack: its slots, its file."),

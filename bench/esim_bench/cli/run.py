@@ -62,8 +62,8 @@ def run(
 ) -> None:
     """Run a scenario on slots of the rack, in parallel."""
     from esim_bench.cli.live import live as live_lines
-    from esim_bench.cli.session import is_foreign
     from esim_bench.cli.signals import terminated_as_interrupted
+    from esim_bench.rack.by_hand import is_foreign
     from esim_bench.rack.check import check
     from esim_bench.rack.model import load_rack
     from esim_bench.rack.operator import operator_at_terminal

@@ -25,10 +25,11 @@ import typer
 
 from esim_bench.cli.common import JsonOption, RackOption, note, print_json, say
 from esim_bench.cli.serving import is_loopback
-from esim_bench.cli.session import FACTORY_SEED, alone
+from esim_bench.cli.session import alone
 from esim_bench.errors import BenchError, ConfigError, TransportError
 from esim_bench.events import NullSink
 from esim_bench.ports import DriverContext, Served, ServedRack, ServeSettings, ServingDriver, load_driver
+from esim_bench.rack.by_hand import FACTORY_SEED
 from esim_bench.rack.model import Rack, SlotSpec, load_rack
 from esim_bench.rack.parts import context_of
 from esim_bench.rack.state import SimState, load_state, save_state

@@ -81,6 +81,8 @@ class ProfileInfo:
     profile_name: str | None = None
     profile_class: int | None = None
     policy_rules: tuple[bytes, int] | None = None
+    owner: bytes | None = None
+    """MCC and MNC of the profile's owner, 3 bytes (TS 24.008 10.5.1.13)."""
 
     @property
     def enabled(self) -> bool:
@@ -113,6 +115,7 @@ def profile_infos(response: bytes) -> list[ProfileInfo]:
             profile_name=item.get("profileName"),
             profile_class=item.get("profileClass"),
             policy_rules=item.get("profilePolicyRules"),
+            owner=(item.get("profileOwner") or {}).get("mccMnc"),
         )
         for item in value
     ]

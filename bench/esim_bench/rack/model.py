@@ -133,6 +133,8 @@ class IpaTable(_Table):
     """What it can do: names of ipaFeatures."""
     immediate_enable: bool = False
     """Enable a profile as soon as it was downloaded directly, where the eUICC's configuration allows it."""
+    register_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
+    """Seconds that a modem is given to register after each start; then the device goes on without a network."""
 
     @field_validator("features")
     @classmethod

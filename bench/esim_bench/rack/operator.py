@@ -67,7 +67,12 @@ class SimulatedOperator:
     """Does at a simulated slot what he is asked to; None for what the slot has no way to do."""
 
     def __init__(self, hardware: SlotHardware) -> None:
-        self._hand = hardware.extras.get("hand")
+        self._hand: object = hardware.extras.get("hand")
+
+    @property
+    def hand(self) -> object:
+        """Return what the slot offers."""
+        return self._hand
 
     def can(self, action: Action) -> bool:
         """Tell whether the slot has a way to do something."""
@@ -78,12 +83,31 @@ class SimulatedOperator:
         if not self.can(question.action):
             return None
         await asyncio.sleep(SIMULATED_SECONDS)
+        return self.do(question)
+
+    def do(self, question: Question) -> Answer:
+        """Do it, at this instant."""
         if isinstance(self._hand, Hand):
             if question.action is Action.REMOVE_CARD:
                 self._hand.remove_card()
             elif question.action is Action.INSERT_CARD:
                 self._hand.insert_card()
         return Answer.DONE
+
+
+class Hands(SimulatedOperator):
+    """A person who looks on at a simulated slot: asked first, and what he says is done is done then."""
+
+    def __init__(self, person: Operator, simulated: SimulatedOperator) -> None:
+        self._person = person
+        self._hand = simulated.hand
+
+    async def ask(self, question: Question) -> Answer | None:
+        """Ask the person, and do it."""
+        if not self.can(question.action):
+            return None
+        answer = await self._person.ask(question)
+        return self.do(question) if answer is Answer.DONE else answer
 
 
 class TerminalOperator:

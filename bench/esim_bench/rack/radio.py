@@ -1,11 +1,42 @@
-"""Whether a slot's enabled profile gives connectivity: the network that the simulated slots live in."""
+"""Whether a slot's enabled profile gives connectivity: the bench carries what it sends, a modem must be registered."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
-from esim_bench.errors import TransportError
-from esim_bench.ports import Bearer, HttpResponse
+from esim_bench.errors import DeviceTimeout, TransportError
+from esim_bench.ports import Bearer, HttpResponse, ModemLink
+
+LOOK_SECONDS: Final = 1.0
+"""Between two looks at a modem's registration."""
+
+
+async def registered(modem: ModemLink) -> bool:
+    """Tell whether a modem is registered in any domain; one that tells of none is believed to be.
+
+    Raises TransportError, DeviceTimeout.
+    """
+    states = await modem.registration()
+    return not states or any(state.registered for state in states.values())
+
+
+async def wait_registered(modem: ModemLink, seconds: float) -> bool:
+    """Tell whether a modem is registered, waiting for it; one that does not answer meanwhile is asked again."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while True:
+        try:
+            if await registered(modem):
+                return True
+        except (TransportError, DeviceTimeout):
+            # What is wrong with it says whoever needs it next.
+            pass
+        left = deadline - loop.time()
+        if left <= 0:
+            return False
+        await asyncio.sleep(min(LOOK_SECONDS, left))
 
 
 class Radio:

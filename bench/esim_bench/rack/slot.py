@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from esim_bench import clock
+from esim_bench import clock, data
 from esim_bench.agents.download import DownloadResult, OnProgress
 from esim_bench.agents.ipa import Ipa, IpaSettings, MemoryState, StateStore
 from esim_bench.agents.lpa import Lpa
@@ -36,7 +36,7 @@ from esim_bench.rack.model import IpaTable, SlotSpec
 from esim_bench.rack.observing import trouble_of
 from esim_bench.rack.parts import context_of, open_parts
 from esim_bench.rack.power import OFF_SECONDS, ProvenPower, say_goodbye
-from esim_bench.rack.radio import Radio, RadioBearer
+from esim_bench.rack.radio import Radio, RadioBearer, registered, wait_registered
 from esim_bench.rack.record import DeviceRecord
 from esim_bench.rack.state import SimState
 from esim_bench.rack.trust import Trust
@@ -100,6 +100,8 @@ class Slot:
         self.record = DeviceRecord(spec.form_factor.value, spec.module)
         self.flash: StateStore = MemoryState()
         """The memory of the device beside its eUICC: what its IPA must not forget."""
+        self._prepared = False
+        """The module was reset once, because it did not register."""
         self._ipa: Ipa | None = None
         self._features: tuple[str, ...] | None = None
         """Of the IPA, where they are others than the rack file's."""
@@ -189,10 +191,11 @@ class Slot:
         return Version.V1_0_1
 
     async def connected(self) -> bool:
-        """Tell whether the enabled profile gives connectivity; a modem is asked whether it is registered."""
-        if self.spec.simulated or self.modem is None:
-            return self.radio.connected
-        return any(state.registered for state in (await self.modem.registration()).values())
+        """Tell whether the enabled profile gives connectivity: the network does not fail it, a modem is registered.
+
+        Raises TransportError, DeviceTimeout.
+        """
+        return self.radio.connected and (self.modem is None or await registered(self.modem))
 
     # ------------------------------------------------------------------------------------------------------- power
 
@@ -208,11 +211,27 @@ class Slot:
         if self.modem is not None:
             await self.modem.wait_ready()
         await self.card.start()
-        await self._attach()
+        if not await self._attach() and self._may_be_kept_out():
+            self._prepared = True
+            await self.recover()
 
-    async def _attach(self) -> None:
-        if self.spec.iot:
-            await self.radio.attach()
+    async def _attach(self) -> bool:
+        """Have a device with an IPA look for a network, with patience; tell whether it found one."""
+        if not self.spec.iot:
+            return True
+        await self.radio.attach()
+        if self.modem is None or not self.radio.connected:
+            return self.radio.connected
+        return await wait_registered(self.modem, (self.spec.ipa or IpaTable()).register_s)
+
+    def _may_be_kept_out(self) -> bool:
+        """Tell whether the module may be kept from a network that is there, by what it keeps from a profile before.
+
+        The first reset of the SIM that the bench asks for mends that.
+        """
+        if self._prepared or not self.radio.connected or self.spec.module is None:
+            return False
+        return bool(data.module(self.spec.module).switch.prepare)
 
     async def restore_power(self) -> None:
         """Give the power back; the device boots after this returns. Raises PowerError."""

@@ -48,9 +48,9 @@ class Bench:
         operator: Operator | None = None,
     ) -> None:
         """``secrets``: words that no detail of a step may tell, wherever they come from; ``operator``: who can be asked
-        (a simulated slot has one of its own)."""
+        (a simulated slot has one of its own, unless it is given one)."""
         self.slot = slot
-        self._operator = SimulatedOperator(slot.hardware) if slot.spec.simulated else operator
+        self._operator = SimulatedOperator(slot.hardware) if slot.spec.simulated and operator is None else operator
         self._secrets = secrets
         self.steps: list[StepResult] = []
         self._on_step = on_step or (lambda name, outcome: None)
@@ -126,6 +126,8 @@ class Bench:
         self.need_operator(action)
         assert self._operator is not None
         self.mark(f"operator asked: {text}")
+        # A person takes his time by the wall clock, however fast that of the slot runs.
+        seconds *= clock.rate()
         said = await question_answered(self._operator, Question(self.slot.name, text, action), until, seconds)
         self.mark(f"operator: {said}")
 

@@ -24,7 +24,7 @@ from esim_bench.errors import BenchError
 from esim_bench.events import MarkEvent
 from esim_bench.rack.model import Rack, SlotSpec
 from esim_bench.rack.opening import open_for_work
-from esim_bench.rack.operator import Operator
+from esim_bench.rack.operator import Hands, Operator, SimulatedOperator
 from esim_bench.rack.record import run_bench, slot_bench
 from esim_bench.rack.safe_state import within, yielding
 from esim_bench.rack.slot import Slot
@@ -62,6 +62,8 @@ class RunOptions:
     trace_dir: Path | None = None
     real_time: bool = False
     """Run simulated slots on the real clock, because something outside (a foreign server) takes part."""
+    rate: float | None = None
+    """Seconds of simulated slots in a real one, so that a person can look on and be asked; None: as fast as it goes."""
     tls_roots: Path | None = None
     keep_state: bool = True
     """Remember simulated cards as the run leaves them, for commands by hand."""
@@ -78,6 +80,8 @@ class RunOptions:
     """What others who want a slot read of this run."""
     tell: Callable[[str], None] = lambda text: None
     """Told of what an operator should know beside the results: a stale lock, a slot that was left without power."""
+    on_begin: Callable[[str], None] = lambda run: None
+    """Told of the run's id as soon as it is in the history."""
 
 
 def run_scenario(
@@ -113,6 +117,7 @@ def run_scenario(
     # First of all: whatever happens to this process from here on, the next one finds the run in the history.
     store.begin(result.document())
     try:
+        options.on_begin(run_id)
         folder.mkdir(parents=True)
         trace_dir.mkdir(parents=True, exist_ok=True)
         write_document(folder, result)
@@ -121,7 +126,7 @@ def run_scenario(
             world = World(rack, _seed(options.seed, repetition), tls_roots=options.tls_roots)
             planned = result.slots[-len(slots) :] if slots else []
             job = _run_slots(world, slots, scenario, params, options, planned, on_step or _silent, run_id)
-            in_time(rack, options.real_time, job)
+            in_time(rack, options.real_time, job, options.rate)
             if repetition == options.repeat or result.outcome is Outcome.ABORTED:
                 break
             repetition += 1
@@ -186,9 +191,14 @@ def _remove(folder: Path) -> None:
         folder.rmdir()
 
 
-def in_time(rack: Rack, real_time: bool, job: Coroutine[Any, Any, T]) -> T:
-    """Run a job on the virtual loop where all slots are simulated, on a real one otherwise."""
-    return clock.run_virtual(job) if rack.simulated and not real_time else clock.run_real(job)
+def in_time(rack: Rack, real_time: bool, job: Coroutine[Any, Any, T], rate: float | None = None) -> T:
+    """Run a job on the virtual loop where all slots are simulated, on a real one otherwise.
+
+    ``rate``: of simulated slots that somebody looks at; their time then runs so many times as fast as the wall clock.
+    """
+    if not rack.simulated or real_time:
+        return clock.run_real(job)
+    return clock.run_virtual(job) if rate is None else clock.run_paced(job, rate)
 
 
 async def _secrecy(world: World, spec: SlotSpec, params: BaseModel, options: RunOptions) -> dict[str, Any]:
@@ -305,7 +315,7 @@ async def _run_slot(
             slot,
             lambda step, outcome: on_step(spec.name, step, outcome),
             secrets=words,
-            operator=options.operator,
+            operator=_operator(slot, options),
         )
         async with asyncio.timeout(options.timeout) as scope:
             trace.on_failure = _stop(scope)
@@ -349,6 +359,14 @@ async def _run_slot(
         result.ended = True
         if given_up is not None:
             raise given_up
+
+
+def _operator(slot: Slot, options: RunOptions) -> Operator | None:
+    """Return who is asked at a slot: at a simulated one nobody but its own operator, unless somebody looks on."""
+    if not slot.spec.simulated:
+        return options.operator
+    simulated = SimulatedOperator(slot.hardware)
+    return simulated if options.rate is None or options.operator is None else Hands(options.operator, simulated)
 
 
 async def _recorded(slot: Slot, result: SlotResult) -> None:

@@ -9,9 +9,17 @@ from typing import Final
 from esim_bench.scenario.results import Outcome
 
 _OUTCOMES: Final = "|".join(outcome.value for outcome in Outcome)
+_BEGIN: Final = re.compile(r"scenario (\S+) on \S+ slot \S+")
 _STEP_END: Final = re.compile(f"step (.+?): ({_OUTCOMES})(?: (.*))?", re.DOTALL)
 _STEP_BEGIN: Final = re.compile("step (.+)", re.DOTALL)
 _END: Final = re.compile(f"end of (.+): ({_OUTCOMES})", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioBegan:
+    """A scenario began on a slot: nothing comes before it."""
+
+    scenario: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +66,7 @@ def ended(scenario: str, outcome: Outcome) -> str:
     return f"end of {scenario}: {outcome.value}"
 
 
-def parse(text: str) -> StepBegan | StepEnded | ScenarioEnded | None:
+def parse(text: str) -> ScenarioBegan | StepBegan | StepEnded | ScenarioEnded | None:
     """Read a mark; None for one that says something else."""
     if found := _STEP_END.fullmatch(text):
         return StepEnded(found[1], Outcome(found[2]), found[3] or "")
@@ -66,4 +74,6 @@ def parse(text: str) -> StepBegan | StepEnded | ScenarioEnded | None:
         return StepBegan(found[1])
     if found := _END.fullmatch(text):
         return ScenarioEnded(found[1], Outcome(found[2]))
+    if found := _BEGIN.fullmatch(text):
+        return ScenarioBegan(found[1])
     return None

@@ -2,10 +2,12 @@
 
 The eIM orders the switch with the rollback flag. The new profile gets no network, so the IPA rolls back, and tells the
 eIM by a new result in place of the first. Afterwards the authorisation is used up, and the same switch succeeds where
-there is a network. On a simulated slot the network fails the profile; a real one needs a profile without service.
+there is a network. The bench makes the outage: it is the bearer, and carries nothing while the profile is enabled.
 """
 
 from __future__ import annotations
+
+from pydantic import Field
 
 from esim_bench.codec import es10
 from esim_bench.codec.euicc_operations import Enable
@@ -20,6 +22,10 @@ NAME = "rollback"
 class Params(IotSource):
     """The profile that gets no network (default: profiles/operational-a)."""
 
+    service: bool = Field(
+        True, description="false: the profile has no service where the slot is, so that only the rollback can be seen"
+    )
+
 
 async def run(bench: Bench, params: Params) -> None:
     """Have one slot roll back."""
@@ -30,7 +36,7 @@ async def run(bench: Bench, params: Params) -> None:
         await _roll_back(steered, target, home)
     async with bench.step("no second rollback") as step:
         step.detail = await _no_rollback(steered)
-    if bench.slot.spec.simulated:
+    if params.service:
         async with bench.step("the same where there is a network") as step:
             await steered.enable(target, rollback=True)
             step.detail = f"{es10.iccid_to_text(target)} stays enabled"

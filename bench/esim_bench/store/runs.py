@@ -57,9 +57,10 @@ class RunStore:
     thread may call. All that is held between calls is the claim to the runs that were begun here and have not ended.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Name the file; it is made with the first run."""
+    def __init__(self, path: str | os.PathLike[str], patience: float = _BUSY_SECONDS) -> None:
+        """Name the file; it is made with the first run. ``patience``: seconds that a call waits for other writers."""
         self.path = Path(path)
+        self._patience = patience
         self._claims: dict[str, Claim] = {}
 
     def begin(self, run_document: dict[str, Any]) -> None:
@@ -165,6 +166,34 @@ class RunStore:
             connection.execute("COMMIT")
         return True
 
+    def of_rack(self, rack: str, limit: int) -> list[tuple[int, str, str]]:
+        """Return the latest runs of a rack, the newest first: number, id and state.
+
+        Ids of runs that began in the same second have no order. Raises ConfigError as ``list`` does.
+        """
+        if not self.path.exists():
+            return []
+        with self._connected() as connection:
+            return connection.execute(
+                "SELECT number, run, state FROM runs WHERE rack = ? ORDER BY number DESC LIMIT ?", (rack, limit)
+            ).fetchall()
+
+    def last_on(self, rack: str, slot: str) -> tuple[str, str, str, str] | None:
+        """Return the latest run that ended on a slot of a rack: id, start, scenario, the slot's outcome.
+
+        Raises ConfigError as ``list`` does.
+        """
+        if not self.path.exists():
+            return None
+        with self._connected() as connection:
+            # Ids begin with the time: the index of the slots has them in their order.
+            found: tuple[str, str, str, str] | None = connection.execute(
+                "SELECT s.run, r.started, s.scenario, s.outcome FROM slots s JOIN runs r ON r.run = s.run"
+                " WHERE s.slot = ? AND r.rack = ? AND s.outcome <> '' ORDER BY s.run DESC LIMIT 1",
+                (slot, rack),
+            ).fetchone()
+        return found
+
     def list(self, limit: int | None = None) -> list[dict[str, Any]]:
         """Return summaries, the newest run first: run, started, scenario, rack, seed, state, outcome, slots.
 
@@ -241,7 +270,7 @@ class RunStore:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             # Transactions are begun by hand: the sqlite3 module's own habits differ between Python versions.
             uri = f"{self.path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
-            with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)) as connection:
+            with closing(sqlite3.connect(uri, uri=True, timeout=self._patience, isolation_level=None)) as connection:
                 self._prepare(connection)
                 yield connection
         except sqlite3.OperationalError as exc:

@@ -1,8 +1,9 @@
 """An index over a growing journal: what kind of record stands where, so that a filter finds its rows at once.
 
 It is made for journals of millions of records that are read while they grow. In memory it keeps a summary for each
-block of 1024 records; the columns of a block (kind, function, status word) lie in a temporary file, the records
-themselves in the journal. ``advance`` goes on where it stopped, a bounded step at a time; everything else only reads.
+block of 1024 records; the columns of a block (kind, function, status word, place, time) lie in a temporary file, the
+records themselves in the journal. ``advance`` goes on where it stopped, a bounded step at a time; everything else only
+reads.
 """
 
 from __future__ import annotations
@@ -10,33 +11,28 @@ from __future__ import annotations
 import bisect
 import os
 import struct
-import tempfile
-from array import array
-from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from esim_bench.errors import CodecError
 from esim_bench.events import ApduEvent, AtEvent, Event, MarkEvent, RspEvent, SniffedApduEvent
 from esim_bench.trace import pcapng, records
+from esim_bench.trace.columns import ERROR, ROWS, Columns, Test, positions
 from esim_bench.trace.decode import SNIFFED
 from esim_bench.trace.labels import Labels
 from esim_bench.trace.reader import Reader, Record
 
-ROWS: Final = 1024
-"""Records of one block of the index."""
 _STEP: Final = 256 * 1024
 """Bytes of the journal that one step reads."""
-_ROW: Final = struct.Struct("<BBHH")
-_KEPT: Final = 48
-"""Blocks whose offsets or columns are kept at hand."""
-ERROR: Final = 0x01
 _PACKET: Final = struct.Struct("<IIIIII")
 _OPTION: Final = struct.Struct("<HH")
 _SHORT: Final = struct.Struct("<H")
 _APDU: Final = struct.Struct("<qqI")
 _BIG: Final = struct.Struct(">H")
+_LENGTH: Final = struct.Struct("<I")
 _NETWORK: Final = 20 + 8 + pcapng.GSMTAP_HEADER
 """Bytes of a packet before its payload."""
 _ATR, _POWER, _AT, _RSP, _MARK = 1, 2, 3, 4, 5
@@ -67,15 +63,6 @@ class Filter:
         return not (self.kinds or self.functions or self.status_words or self.errors)
 
 
-@dataclass(slots=True)
-class _Block:
-    offset: int
-    """Where its first record begins in the journal."""
-    first_ns: int
-    keys: dict[int, int] = field(default_factory=dict)
-    """How many of its records have a value, by the value's key."""
-
-
 def _kind_key(kind: int) -> int:
     return kind
 
@@ -95,22 +82,19 @@ class TraceIndex:
     """The index of one of our journals. Raises ConfigError for a file that is none, or cannot be read.
 
     ``advance`` may run in another thread than what reads, as long as each is called by one thread at a time.
+
+    Its times are those of a time line: no record's is earlier than the one's before it, also where a clock was set back
+    or an event was told late. The record itself has its own.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._reader = Reader(path, scan=False)
         self.labels = Labels()
         self.slot = self._reader.slots[0] if self._reader.slots else ""
-        self._columns = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
-        self._blocks: list[_Block] = []
-        self._first: list[int] = []
-        """The stamp of each block's first record."""
-        self._open = bytearray()
-        """Columns of the last block, which is not full."""
+        self._columns = Columns()
         self._at = self._reader.whole
         self._count = 0
-        self._offsets: OrderedDict[int, array[int]] = OrderedDict()
-        self._sealed: OrderedDict[int, bytes] = OrderedDict()
+        self._latest = 0
 
     def close(self) -> None:
         """Close the journal and the temporary file."""
@@ -120,6 +104,11 @@ class TraceIndex:
     def __del__(self) -> None:
         if hasattr(self, "_columns"):
             self.close()
+
+    @property
+    def path(self) -> Path:
+        """Return the journal's file."""
+        return self._reader.path
 
     def __len__(self) -> int:
         return self._count
@@ -132,7 +121,10 @@ class TraceIndex:
     # ----------------------------------------------------------------------------------------------- making it
 
     def advance(self, steps: int = 1) -> int:
-        """Index up to ``steps`` steps of what was written meanwhile; return the number of new records."""
+        """Index up to ``steps`` steps of what was written meanwhile; return the number of new records.
+
+        Raises OSError when the temporary file takes no more, or the journal cannot be read; a later call goes on.
+        """
         before = self._count
         for _ in range(steps):
             chunk = os.pread(self._reader.fileno(), _STEP, self._at)
@@ -158,7 +150,11 @@ class TraceIndex:
                 break
             if kind == pcapng.ENHANCED_PACKET:
                 row = self._row(chunk, at, after, captured)
-                self._add(self._at + at, high << 32 | low, *row)
+                try:
+                    self._add(self._at + at, high << 32 | low, *row)
+                except OSError:
+                    self._at += at  # no room for a block: what was added is not to be added again
+                    raise
             at = after
         return at
 
@@ -208,22 +204,23 @@ class TraceIndex:
         return kind, ERROR if error else 0, 0, 0
 
     def _add(self, offset: int, at_ns: int, kind: int, flags: int, function: int, sw: int) -> None:
+        if at_ns > self._latest:
+            self._latest = at_ns
         if self._count % ROWS == 0:
-            self._seal()
-            self._blocks.append(_Block(offset, at_ns))
-            self._first.append(at_ns)
-        keys = self._blocks[-1].keys
-        for key in (_kind_key(kind), *((_function_key(function), _sw_key(sw)) if function else ())):
+            self._block, self._rows = self._columns.begin(offset, self._latest)
+        keys = self._block.keys
+        for key in (kind, 0x1_0000 | function, 0x2_0000 | sw) if function else (kind,):
             keys[key] = keys.get(key, 0) + 1
         if flags & ERROR:
             keys[_ERROR_KEY] = keys.get(_ERROR_KEY, 0) + 1
-        self._open += _ROW.pack(kind, flags, function, sw)
-        self._count += 1
-
-    def _seal(self) -> None:
-        if self._open:
-            os.pwrite(self._columns.fileno(), self._open, (len(self._blocks) - 1) * ROWS * _ROW.size)
-            self._open = bytearray()
+        rows = self._rows
+        rows.kinds.append(kind)
+        rows.flags.append(flags)
+        rows.functions.append(function)
+        rows.words.append(sw)
+        rows.places.append((offset - self._block.offset) >> 2)
+        rows.stamps.append(self._latest)
+        self._count += 1  # last: from now on the reading thread may ask for it
 
     # ----------------------------------------------------------------------------------------------- reading it
 
@@ -235,25 +232,61 @@ class TraceIndex:
         """Return up to ``count`` records from ``first`` on. Raises IndexError past the end."""
         if not 0 <= first < self._count:
             raise IndexError(f"record {first} of {self._count}")
-        found = []
-        for index in range(first, min(first + count, self._count)):
-            offsets = self._offsets_of(index // ROWS)
-            found.append(self._reader.record_at(offsets[index % ROWS], index))
-        return found
+        return [
+            self._reader.record_at(self._columns.place(*divmod(index, ROWS)), index)
+            for index in range(first, min(first + count, self._count))
+        ]
 
-    def at_time(self, at_ns: int) -> int:
-        """Return the number of the first record that is not earlier; the number of records where all are."""
-        block = max(0, bisect.bisect_left(self._first, at_ns) - 1)
-        for index in range(block * ROWS, min((block + 2) * ROWS, self._count)):
-            if self.stamp(index) >= at_ns:
-                return index
-        return self._count
+    def at_time(self, at_ns: int, low: int = 0, high: int | None = None) -> int:
+        """Return the number of the first record that is not earlier; the number of records where all are.
+
+        ``low`` and ``high`` say between which numbers it is, where that is known.
+        """
+        high = self._count if high is None else min(high, self._count)
+        first = self._columns.first
+        block = bisect.bisect_left(first, at_ns, low // ROWS, -(-high // ROWS)) - 1
+        if block < low // ROWS:
+            return low
+        found = block * ROWS + bisect.bisect_left(
+            self._columns.stamps(block), at_ns, 0, min(ROWS, self._count - block * ROWS)
+        )
+        return min(max(low, found), high)
 
     def stamp(self, index: int) -> int:
-        """Return a record's time in nanoseconds."""
-        offset = self._offsets_of(index // ROWS)[index % ROWS]
-        high, low = struct.unpack("<II", os.pread(self._reader.fileno(), 8, offset + 12))
-        return int(high << 32 | low)
+        """Return a record's time on the time line in nanoseconds. Raises IndexError past the end."""
+        if not 0 <= index < self._count:
+            raise IndexError(f"record {index} of {self._count}")
+        return self._columns.stamps(index // ROWS)[index % ROWS]
+
+    def label(self, index: int) -> tuple[int, bool, str, int]:
+        """Return kind, error, function ("" for what is no APDU) and status word of a record, without reading it."""
+        if not 0 <= index < self._count:
+            raise IndexError(f"record {index} of {self._count}")
+        kind, flags, function, sw = self._columns.row(*divmod(index, ROWS))
+        return kind, bool(flags & ERROR), self.labels.names[function], sw
+
+    def raw(self, first: int, count: int) -> tuple[bytes, list[int]]:
+        """Return the journal's bytes with the records ``first`` to ``first + count - 1``, and where each begins there.
+
+        They must be of one block. Raises IndexError past the end.
+        """
+        if count < 1 or first < 0 or first + count > self._count:
+            raise IndexError(f"records {first} to {first + count - 1} of {self._count}")
+        block, row = divmod(first, ROWS)
+        places = [self._columns.place(block, one) for one in range(row, row + count)]
+        begin = places[0]
+        (length,) = _LENGTH.unpack(os.pread(self._reader.fileno(), 4, places[-1] + 4))
+        data = os.pread(self._reader.fileno(), places[-1] + length - begin, begin)
+        return data, [place - begin for place in places]
+
+    def columns(self, block: int, rows: int) -> bytes:
+        """Return what a ``Test`` looks at: the columns of a block's first ``rows`` rows."""
+        return self._columns.tested(block, rows)
+
+    def words(self, block: int) -> list[int]:
+        """Return the status words that there are in a block."""
+        keys = [*self._columns.blocks[block].keys]
+        return [key & 0xFFFF for key in keys if 0x2_0000 <= key < _ERROR_KEY]
 
     def count(self, wanted: Filter) -> int | None:
         """Return how many records a filter finds; None where only a search can tell (more than one field)."""
@@ -262,35 +295,80 @@ class TraceIndex:
         keys = self._keys(wanted)
         if len(keys) != 1:
             return None
-        return sum(block.keys.get(key, 0) for block in self._blocks for key in keys[0])
+        return sum(block.keys.get(key, 0) for block in self._columns.blocks for key in keys[0])
+
+    def census(self) -> tuple[Counter[str], Counter[int], Counter[int], int]:
+        """Count the functions, the status words, the kinds, and what went wrong."""
+        keys: Counter[int] = Counter()
+        for block in self._columns.blocks:
+            keys.update(dict(block.keys))
+        functions = {self.labels.names[key & 0xFFFF]: keys[key] for key in keys if 0x1_0000 <= key < 0x2_0000}
+        words = {key & 0xFFFF: keys[key] for key in keys if 0x2_0000 <= key < _ERROR_KEY}
+        kinds = {key: keys[key] for key in keys if key < 0x1_0000}
+        return Counter(functions), Counter(words), Counter(kinds), keys[_ERROR_KEY]
 
     def find(self, wanted: Filter, start: int, count: int, *, backward: bool = False) -> list[int]:
         """Return the numbers of up to ``count`` records that a filter wants, from ``start`` on, or before and with it.
 
         They come in the order of the search. Blocks that have none of what is wanted are not looked at.
         """
-        if not self._count or count <= 0:
-            return []
-        start = min(start, self._count - 1) if backward else max(start, 0)
         found: list[int] = []
-        fits = self._test(wanted)
-        keys = self._keys(wanted)
-        blocks = range(start // ROWS, -1, -1) if backward else range(start // ROWS, len(self._blocks))
+        if count > 0:
+            for index in self.hits(wanted, start, backward=backward):
+                found.append(index)
+                if len(found) == count:
+                    break
+        return found
+
+    def hits(self, wanted: Filter, start: int, *, backward: bool = False) -> Iterator[int]:
+        """Yield the numbers of the records that a filter wants, as ``find`` does."""
+        size = self._count
+        if not size:
+            return
+        start = min(start, size - 1) if backward else max(start, 0)
+        test, keys = self.test(wanted), self._keys(wanted)
+        blocks = range(start // ROWS, -1, -1) if backward else range(start // ROWS, -(-size // ROWS))
         for block in blocks:
-            summary = self._blocks[block].keys
+            summary = self._columns.blocks[block].keys
             if not all(any(key in summary for key in group) for group in keys):
                 continue
-            rows = self._columns_of(block)
-            numbers = range(len(rows) // _ROW.size)
-            for number in reversed(numbers) if backward else numbers:
-                index = block * ROWS + number
-                if (index > start) if backward else (index < start):
-                    continue
-                if fits(*_ROW.unpack_from(rows, number * _ROW.size)):
-                    found.append(index)
-                    if len(found) == count:
-                        return found
-        return found
+            mask = test.mask(self._columns.tested(block, min(ROWS, size - block * ROWS)))
+            first = block * ROWS
+            if backward:
+                for row in reversed([*positions(mask)]):
+                    if first + row <= start:
+                        yield first + row
+                continue
+            if first < start:
+                # What lies before is not looked at again by who goes on where the last search ended.
+                mask >>= 8 * (start - first)
+                first = start
+            for row in positions(mask):
+                yield first + row
+
+    def test(self, wanted: Filter) -> Test:
+        """Return what a filter asks of the rows of this index, by the names it has seen so far."""
+        numbers = (self.labels.known(name) for name in wanted.functions)
+        return Test(
+            wanted.kinds or None,
+            frozenset(number for number in numbers if number) if wanted.functions else None,
+            wanted.status_words or None,
+            wanted.errors,
+        )
+
+    def hits_of(self, wanted: Filter, test: Test, block: int, rows: int = ROWS) -> int:
+        """Count the first ``rows`` records of a block that a filter wants."""
+        keys = self._keys(wanted)
+        held = self._columns.blocks[block]
+        if not all(any(key in held.keys for key in group) for group in keys):
+            return 0
+        if len(keys) == 1 and rows == ROWS:
+            return sum(held.keys.get(key, 0) for key in keys[0])
+        return test.mask(self._columns.tested(block, rows)).bit_count()
+
+    def rows_of(self, test: Test, block: int, rows: int = ROWS) -> list[int]:
+        """Return which of the first ``rows`` rows of a block fit."""
+        return [*positions(test.mask(self._columns.tested(block, rows)))]
 
     def _keys(self, wanted: Filter) -> list[list[int]]:
         """Return the keys of a filter, one group for each field."""
@@ -305,54 +383,6 @@ class TraceIndex:
         if wanted.errors:
             groups.append([_ERROR_KEY])
         return groups
-
-    def _test(self, wanted: Filter) -> Callable[[int, int, int, int], bool]:
-        functions = {self.labels.known(name) for name in wanted.functions} - {None}
-
-        def fits(kind: int, flags: int, function: int, sw: int) -> bool:
-            return (
-                (not wanted.kinds or kind in wanted.kinds)
-                and (not wanted.functions or function in functions)
-                and (not wanted.status_words or (function != 0 and sw in wanted.status_words))
-                and (not wanted.errors or bool(flags & ERROR))
-            )
-
-        return fits
-
-    def _offsets_of(self, block: int) -> array[int]:
-        """Return where the records of a block begin."""
-        known = self._offsets.get(block)
-        size = min(ROWS, self._count - block * ROWS)
-        if known is not None and len(known) >= size:
-            self._offsets.move_to_end(block)
-            return known
-        begin = self._blocks[block].offset
-        end = self._blocks[block + 1].offset if block + 1 < len(self._blocks) else self._at
-        data = os.pread(self._reader.fileno(), end - begin, begin)
-        offsets = array("Q")
-        at = 0
-        while at + 12 <= len(data) and len(offsets) < size:
-            kind, length = struct.unpack_from("<II", data, at)
-            if kind == pcapng.ENHANCED_PACKET:
-                offsets.append(begin + at)
-            at += length
-        self._offsets[block] = offsets
-        if len(self._offsets) > _KEPT:
-            self._offsets.popitem(last=False)
-        return offsets
-
-    def _columns_of(self, block: int) -> bytes:
-        if block == len(self._blocks) - 1:
-            return bytes(self._open)
-        known = self._sealed.get(block)
-        if known is None:
-            known = os.pread(self._columns.fileno(), ROWS * _ROW.size, block * ROWS * _ROW.size)
-            self._sealed[block] = known
-            if len(self._sealed) > _KEPT:
-                self._sealed.popitem(last=False)
-        else:
-            self._sealed.move_to_end(block)
-        return known
 
 
 def is_error(event: Event) -> bool:

@@ -247,6 +247,10 @@ class SecretMask:
         self._heard: dict[str, _ApduMask] = {}
         self._uart: dict[str, _LogMask] = {}
 
+    def add(self, words: Iterable[str]) -> None:
+        """Hide more words, from now on."""
+        self._words = sorted({*self._words, *(word for word in words if word)}, key=lambda word: (-len(word), word))
+
     def apply(self, event: Event) -> tuple[Event, tuple[Span, ...]]:
         """Return the event with its secrets overwritten, and where they were."""
         match event:

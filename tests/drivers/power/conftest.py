@@ -125,8 +125,8 @@ def bench_drivers(monkeypatch: pytest.MonkeyPatch) -> BenchDrivers:
     parts = {"bench-card": "open_card", "bench-modem": "open_modem", "bench-power": "open_power"}
     drivers.entries = {name: SimpleNamespace(**{part: getattr(drivers, part)}) for name, part in parts.items()}
     points = [SimpleNamespace(name=name, load=lambda one=one: one) for name, one in drivers.entries.items()]
-    real = ports.entry_points
-    monkeypatch.setattr(ports, "entry_points", lambda group: [*real(group=group), *points])
+    real = ports.drivers.entry_points
+    monkeypatch.setattr(ports.drivers, "entry_points", lambda group: [*real(group=group), *points])
     return drivers
 
 

@@ -16,7 +16,7 @@ from esim_bench.scenario.results import Outcome, SlotResult
 
 @pytest.fixture(autouse=True)
 def _virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "in_time", lambda rack, real_time, job: clock.run_virtual(job))
+    monkeypatch.setattr(engine, "in_time", lambda rack, real_time, job, rate: clock.run_virtual(job))
 
 
 READER = 'form_factor = "4FF"\ncard = { driver = "bench-card", reader = "usb:1-1.2" }'

@@ -178,7 +178,7 @@ def bench_rack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRack:
             return drivers
 
     points = [Point(name, "tests:drivers", ports.DRIVER_GROUP) for name in ("fake-reader", "fake-power")]
-    monkeypatch.setattr(ports, "entry_points", lambda group: points)
+    monkeypatch.setattr(ports.drivers, "entry_points", lambda group: points)
     (tmp_path / "rack.toml").write_text(RACK)
     return FakeRack(load_rack(tmp_path / "rack.toml"), *devices.values())
 

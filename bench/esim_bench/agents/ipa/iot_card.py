@@ -13,10 +13,12 @@ from esim_bench.codec.es10_iot_answers import IotError, Retrieved, RollbackResul
 from esim_bench.codec.euicc_package import SignedResult
 from esim_bench.codec.notification_search import Search
 from esim_bench.codec.sgp32 import EID, EID_LENGTH, Version
-from esim_bench.errors import AgentError, CodecError, ProtocolError
+from esim_bench.errors import AgentError, ApduRefusedError, CodecError, ProtocolError
 
 T = TypeVar("T")
 
+_TRIES = 3
+"""How often the first eIMs are told to a card behind a modem that refuses the line and passes nothing on."""
 _STATE_TAGS = bytes.fromhex("5A9F70")
 _ECALL_TAGS = bytes.fromhex("5A9F709F7B")
 _PROFILE, _ICCID, _STATE, _ECALL = 0xE3, 0x5A, 0x9F70, 0x9F7B
@@ -120,10 +122,24 @@ class IotCard:
             raw = bytes(configurations)
             items = tlv.parse_all(raw, "EimConfigurationData")
             if [item.tag for item in items] == [es10_iot.IotTag.ADD_INITIAL_EIM]:
-                return read(answers.added_eims_of, await self.call(raw))
+                return await self._associate(raw)
             configurations = [item.raw for item in items]
-        request = es10_iot.add_initial_eim(configurations, self.version)
-        return read(answers.added_eims_of, await self.call(request))
+        return await self._associate(es10_iot.add_initial_eim(configurations, self.version))
+
+    async def _associate(self, request: bytes) -> tuple[int | None, ...]:
+        for left in reversed(range(_TRIES)):
+            try:
+                return read(answers.added_eims_of, await self.call(request))
+            except ApduRefusedError:
+                # A modem may have kept the answer alone. The eUICC takes first eIMs only while it has none (5.9.4):
+                # those that it has now tell whether it took these.
+                there = {eim.eim_id: eim.association_token for eim in await self.eims()}
+                wanted = _eim_ids(request)
+                if there and set(wanted) == set(there):
+                    return tuple(there[name] for name in wanted)
+                if there or not left:
+                    raise
+        raise ProtocolError("no association", expected=f"one of {_TRIES} tries")
 
     async def order(self, build: Callable[[Version], bytes]) -> str:
         """Call a function that answers with a code; return "ok", or the name of another code.
@@ -143,6 +159,15 @@ class IotCard:
             return build()
         except CodecError as exc:
             raise AgentError(f"{exc.where or 'ES10b'}: {exc.what}", code="notSupported") from exc
+
+
+def _eim_ids(request: bytes) -> list[str]:
+    """Return the eimIds of an AddInitialEimRequest (BF57); none of one that cannot be read."""
+    try:
+        (entries,) = tlv.parse(request, "AddInitialEim").children()
+        return [EimConfigurationData.parse(entry.raw).eim_id for entry in entries.children()]
+    except (CodecError, ValueError):
+        return []
 
 
 def read(parse: Callable[[bytes], T], response: bytes) -> T:

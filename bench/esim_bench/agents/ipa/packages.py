@@ -12,6 +12,7 @@ from dataclasses import replace
 from esim_bench.agents.ipa.context import Context
 from esim_bench.agents.ipa.delivery import Delivery
 from esim_bench.agents.ipa.esipa_client import HttpStatusError
+from esim_bench.agents.ipa.iot_card import read
 from esim_bench.agents.ipa.report import Done, PollReport, describe
 from esim_bench.agents.ipa.state import Act, Package, Report, eim_of, eim_text
 from esim_bench.agents.ipa.switching import OTHER_EIM
@@ -103,7 +104,7 @@ class Packages:
         if record is None or not record.rollback or record.stage not in ("switched", "rollback"):
             return False
         self._keeper.update(package=replace(record, stage="rollback"))
-        code, _ = await self._back(record)
+        code = (await self._back(record)).code
         self._keeper.update(package=replace(record, stage="back") if code == 0 else record)
         if code == 0:
             await self._context.recover()
@@ -239,19 +240,29 @@ class Packages:
         """Go back to the profile before, once, and deliver the result that says so."""
         record = replace(record, stage="rollback")
         self._keeper.update(package=record)
-        code, name = await self._back(record)
+        answer = await self._back(record)
         transaction = bytes.fromhex(record.transaction_id) or None
-        if code != 0:
-            report.add(Done(_BACK, eim_of(record.eim).eim_id, transaction, (name,)))
+        if answer.code != 0:
+            report.add(Done(_BACK, eim_of(record.eim).eim_id, transaction, (answer.name,)))
             self._keep(record, result)
             raise away
         report.add(Done(_BACK, eim_of(record.eim).eim_id, transaction, ("ok",)))
         record = replace(record, stage="back")
         self._keeper.update(package=record)
-        await self._finish(record, await self._stored(record) or result, report)
+        await self._finish(record, await self._replaced(record, answer) or result, report)
 
-    async def _back(self, record: Package) -> tuple[int, str]:
-        """Call ProfileRollback; return its code and name."""
+    async def _replaced(self, record: Package, answer: RollbackResult) -> SignedResult | None:
+        """Return the result that took the place of the first one: it came with the answer of ProfileRollback."""
+        if answer.package_result is not None:
+            replaced = read(euicc_package.parse_result, answer.package_result)
+            if isinstance(replaced, SignedResult):
+                return replaced
+        # Its terminal resets the card after the switch: until that is over it cannot be asked.
+        await self._context.recover()
+        return await self._stored(record)
+
+    async def _back(self, record: Package) -> RollbackResult:
+        """Call ProfileRollback; return its answer."""
         answer = RollbackResult(_CAT_BUSY)
         for delay in self._context.settings.delays():
             if delay:
@@ -263,11 +274,11 @@ class Packages:
                 await self._context.recover()
                 stored = await self._stored(record)
                 if stored is not None and _went_back(stored):
-                    return 0, "ok"
+                    return RollbackResult(0, stored.raw)
                 continue
             if answer.code != _CAT_BUSY:
                 break
-        return answer.code, answer.name
+        return answer
 
 
 def _switches(result: SignedResult) -> bool:

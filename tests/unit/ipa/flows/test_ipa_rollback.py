@@ -77,6 +77,34 @@ def test_a_rollback_that_the_euicc_refuses(ipa_parts):
     assert device.quiet()
 
 
+def test_nothing_is_asked_of_a_card_that_its_terminal_resets_after_the_rollback(ipa_parts, monkeypatch):
+    device = ipa_parts.Device()
+    device.no_network.add(ipa_parts.SECOND)
+    answer, reset = device.euicc.es10, device.euicc.reset
+    busy = []
+
+    async def es10(request):
+        if busy:
+            raise TransportError("SIM busy")
+        response = await answer(request)
+        if request[:2] == bytes.fromhex("BF58"):
+            busy.append(True)
+        return response
+
+    def restart():
+        busy.clear()
+        reset()
+
+    monkeypatch.setattr(device.euicc, "es10", es10)
+    monkeypatch.setattr(device.euicc, "reset", restart)
+    device.eim.package(Enable(ipa_parts.SECOND, rollback=True))
+    report = device.poll()
+    assert report.ok, report.errors
+    assert ipa_parts.outcomes(device.eim) == [("rollback ok",)]
+    assert device.recoveries == 2
+    assert device.quiet()
+
+
 def test_a_rollback_whose_answer_is_lost(ipa_parts):
     device = ipa_parts.Device()
     device.no_network.add(ipa_parts.SECOND)

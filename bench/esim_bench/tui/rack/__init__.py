@@ -1,0 +1,1 @@
+"""The rack: a card for each slot."""

@@ -1,0 +1,1 @@
+"""The scenarios: what there is, and what runs."""
