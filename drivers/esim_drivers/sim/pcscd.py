@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -58,6 +59,8 @@ class Pcscd:
         (folder / "drivers").mkdir(exist_ok=True)
         (self._config / "readers").write_text(readers)
         self._process: subprocess.Popen[bytes] | None = None
+        self._turn = threading.Lock()
+        """Who starts while another thread still ends it must not lose the new socket to that one's tidying up."""
 
     @property
     def log(self) -> Path:
@@ -76,6 +79,10 @@ class Pcscd:
 
     def start(self) -> None:
         """Start it; clients may connect from now on. Raises TransportError when one runs already at this socket."""
+        with self._turn:
+            self._start()
+
+    def _start(self) -> None:
         if self.running or _answers(self.socket):
             raise TransportError(
                 "a PC/SC service runs already", found=str(self.socket), hint=f"stop it, or unset {SOCKET_VARIABLE}"
@@ -107,6 +114,10 @@ class Pcscd:
         self._end(kill=False)
 
     def _end(self, *, kill: bool) -> None:
+        with self._turn:
+            self._end_now(kill=kill)
+
+    def _end_now(self, *, kill: bool) -> None:
         process, self._process = self._process, None
         if process is not None:
             (process.kill if kill else process.terminate)()
