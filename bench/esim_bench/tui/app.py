@@ -143,7 +143,7 @@ class BenchApp(App[None]):
         for stack in self._screen_stacks.values():
             for screen in stack:
                 if isinstance(screen, BenchScreen) and screen.is_attached and not self._is_gone(screen):
-                    screen.on_bench(frozenset(("rack",)))
+                    screen.take_news(frozenset(("rack",)))
         if self._is_gone(self.screen):
             self.back()
 
@@ -248,7 +248,7 @@ class BenchApp(App[None]):
             return  # the screens are being taken down
         if "runs" in self._news:
             self.run_worker(work(self._look_at_runs), group="runs", exclusive=True)
-        if not self._news or not isinstance(self.screen, BenchScreen):
+        if not self._news or not isinstance(self.screen, BenchScreen) or not self.screen.is_ready:
             return
         news = frozenset(self._news)
         self._news.clear()
@@ -260,7 +260,7 @@ class BenchApp(App[None]):
             self.call_later(self.back)
             return
         everything = {slot.name for slot in self.context.rack.slots} | {"runs", "notices"}
-        screen.call_later(screen.on_bench, frozenset(everything))
+        screen.call_later(screen.take_news, frozenset(everything))
 
     async def _look_at_runs(self) -> None:
         """Tell of runs of other processes that have ended."""

@@ -48,6 +48,16 @@ class BenchScreen(Screen[None]):
         """Return the app, with its type."""
         return cast("BenchApp", self.app)
 
+    @property
+    def is_ready(self) -> bool:
+        """Tell whether its widgets are there: they are not before it is mounted, nor while it is taken down."""
+        return self.is_mounted and self.is_running and not self._closing
+
+    def take_news(self, what: frozenset[str]) -> None:
+        """Take news in, if there is anything to show them with."""
+        if self.is_ready:
+            self.on_bench(what)
+
     def on_bench(self, what: frozenset[str]) -> None:
         """Take news in: names of slots whose view changed, "runs", "notices", "rack".
 

@@ -52,13 +52,14 @@ class Field(Vertical):
     @property
     def value(self) -> str:
         """Return what was typed."""
-        return self.query_one(Input).value.strip()
+        lines = self.query(Input)  # none until the field is made
+        return (lines.first().value if lines else self._value).strip()
 
     def wrong(self, text: str) -> None:
         """Say what is wrong; "": nothing."""
-        line = self.query_one(".wrong", Static)
-        line.update(f"✗ {text}")
-        line.display = bool(text)
+        for line in self.query(".wrong").results(Static):
+            line.update(f"✗ {text}")
+            line.display = bool(text)
 
 
 class PlanForm(VerticalScroll, can_focus=False):
