@@ -198,13 +198,18 @@ class FakeDesk:
         return [*found.profiles]
 
     async def download(
-        self, slot: str, source: Source, confirmation_code: str | None = None, enable: bool = False
+        self,
+        slot: str,
+        source: Source,
+        confirmation_code: str | None = None,
+        enable: bool = False,
+        cut_after: int | None = None,
     ) -> list[ProfileView]:
         what = "the profile goes into the eUICC"
         for done in range(SEGMENTS + 1):
             self.tell(Progress(slot=slot, what=what, done=done, total=SEGMENTS))
             await asyncio.sleep(0)
-        found = await self._work(slot, "download", what, source, confirmation_code, enable)
+        found = await self._work(slot, "download", what, source, confirmation_code, enable, cut_after)
         new = ProfileView(
             iccid=f"898821100000000{100 + len(found.profiles)}7",
             state="disabled",

@@ -211,7 +211,21 @@ async def test_download_by_the_name_of_a_profile(bench_app: Make, size: tuple[in
         desk.go("download")
         await until(pilot, lambda: len(rows(pane)) == 3 and not pane.working)
         assert rows(pane)[2][0] == "● enabled"
-        assert desk.called("download") == [("B1", Source(profile="operational-b"), None, True)]
+        assert desk.called("download") == [("B1", Source(profile="operational-b"), None, True, None)]
+
+
+async def test_a_download_whose_power_is_cut_after_a_segment(bench_app: Make) -> None:
+    app = bench_app("sim-iot-3")
+    desk: Any = app.context.desk
+    async with app.run_test(size=(80, 24)) as pilot:
+        await tab(app, pilot, 2)
+        await pilot.press("l")
+        await until(pilot, lambda: isinstance(app.screen, DownloadDialog))
+        app.screen.query_one("#what", Input).value = "profile.der"
+        await pilot.click("#segment")
+        await pilot.press("home", "delete", "5", "enter")
+        await until(pilot, lambda: desk.called("download"))
+        assert desk.called("download") == [("B1", Source(package="profile.der"), None, False, 5)]
 
 
 async def test_download_by_an_activation_code_that_asks_for_a_confirmation_code(bench_app: Make) -> None:
@@ -227,7 +241,7 @@ async def test_download_by_an_activation_code_that_asks_for_a_confirmation_code(
         assert app.focused is app.screen.query_one("#code")
         await pilot.press(*"1234", "enter")
         await until(pilot, lambda: desk.called("download"))
-        assert desk.called("download") == [("B1", Source(activation_code=code), "1234", False)]
+        assert desk.called("download") == [("B1", Source(activation_code=code), "1234", False, None)]
 
 
 async def test_a_progress_bar_while_downloading(bench_app: Make) -> None:

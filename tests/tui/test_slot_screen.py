@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from textual.pilot import Pilot
 from textual.widgets import Footer, Input, Static
 
 from esim_bench.desk.api import Trouble
 from esim_bench.tui.app import BenchApp
 from esim_bench.tui.help import Help
+from esim_bench.tui.slot.download import DownloadDialog
 from esim_bench.tui.slot.header import Header, TabLabel
 from esim_bench.tui.slot.overview import OverviewPane
 from esim_bench.tui.slot.pane import Note
 from esim_bench.tui.slot.power import PowerMenu
 from esim_bench.tui.slot.screen import PANES, SlotScreen
+from esim_bench.tui.trace.screen import TraceScreen
 
 Make = Callable[..., BenchApp]
 GONE = Trouble(kind="TransportError", what="the reader has gone", where="B1", hint="plug it in again")
@@ -56,6 +59,46 @@ async def test_a_slot_opens_with_what_is_known_of_it(bench_app: Make, size: tupl
         # Nobody needs to scroll sideways, and all names of tabs are in sight.
         assert all(tab.region.right <= size[0] for tab in screen.query(TabLabel))
         assert screen.query_one(Footer).max_scroll_x == 0
+
+
+async def test_the_overview_tells_what_is_known_also_when_there_is_nothing_to_read(
+    bench_app: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OverviewPane, "wanted", False)
+    app = bench_app("sim-iot-3")
+    desk: Any = app.context.desk
+    desk.hold("power")
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.open_slot("B1")
+        await until(pilot, lambda: app.screen.query(OverviewPane))
+        overview = app.screen.query_one(OverviewPane)
+        await until(pilot, lambda: "B1, MFF2, simulated" in str(overview._card("identity").visual))
+        assert "not read yet" in str(overview._card("identity").visual)
+        assert "Not read yet" in str(overview._card("profiles").visual)
+        desk.go("power")
+
+
+async def test_the_overview_leads_to_a_download(bench_app: Make) -> None:
+    app = bench_app("sim-iot-3")
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(app, pilot)
+        await pilot.press("l")
+        await until(pilot, lambda: isinstance(app.screen, DownloadDialog))
+        await pilot.press("escape")
+        assert isinstance(screen.pane, PANES[1])
+
+
+async def test_escape_leads_back_from_the_trace_to_the_slot(bench_app: Make) -> None:
+    app = bench_app("sim-iot-3")
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(app, pilot)
+        await pilot.press("t")
+        await until(pilot, lambda: isinstance(app.screen, TraceScreen) and app.screen.is_ready)
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is screen)
+        # A key of the bar is no way that leads back.
+        await pilot.press("f3", "escape")
+        assert isinstance(app.screen, TraceScreen)
 
 
 async def test_every_tab_fits(bench_app: Make, size: tuple[int, int]) -> None:

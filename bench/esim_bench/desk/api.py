@@ -350,9 +350,14 @@ class Desk(Protocol):
         """Set a profile's nickname; "" takes it away."""
 
     async def download(
-        self, slot: str, source: Source, confirmation_code: str | None = None, enable: bool = False
+        self,
+        slot: str,
+        source: Source,
+        confirmation_code: str | None = None,
+        enable: bool = False,
+        cut_after: int | None = None,
     ) -> list[ProfileView]:
-        """Download a profile, with ``Progress`` notices."""
+        """Download a profile, with ``Progress`` notices; cut the power once so many segments are in the eUICC."""
 
     async def notifications(self, slot: str) -> list[NotificationView]:
         """List the notifications that wait."""

@@ -199,10 +199,22 @@ class RemoteDesk:
         return await self._ask("nickname", slot=slot, iccid=iccid, text=text)
 
     async def download(
-        self, slot: str, source: Source, confirmation_code: str | None = None, enable: bool = False
+        self,
+        slot: str,
+        source: Source,
+        confirmation_code: str | None = None,
+        enable: bool = False,
+        cut_after: int | None = None,
     ) -> list[ProfileView]:
-        """Download a profile, with ``Progress`` notices."""
-        return await self._ask("download", slot=slot, source=source, confirmation_code=confirmation_code, enable=enable)
+        """Download a profile, with ``Progress`` notices; cut the power once so many segments are in the eUICC."""
+        return await self._ask(
+            "download",
+            slot=slot,
+            source=source,
+            confirmation_code=confirmation_code,
+            enable=enable,
+            cut_after=cut_after,
+        )
 
     async def notifications(self, slot: str) -> list[NotificationView]:
         """List the notifications that wait."""

@@ -130,16 +130,22 @@ class LocalDesk:
         return await self._keeper(slot).work(f"naming {iccid}", lambda opened: jobs_euicc.nickname(opened, iccid, text))
 
     async def download(
-        self, slot: str, source: Source, confirmation_code: str | None = None, enable: bool = False
+        self,
+        slot: str,
+        source: Source,
+        confirmation_code: str | None = None,
+        enable: bool = False,
+        cut_after: int | None = None,
     ) -> list[ProfileView]:
-        """Download a profile, with ``Progress`` notices."""
+        """Download a profile, with ``Progress`` notices; cut the power once so many segments are in the eUICC."""
         keeper = self._keeper(slot)
         with _told():
             wanted = jobs_download.source_of(source, confirmation_code)
             outside = is_foreign(wanted)
 
         async def job(opened: Slot) -> list[ProfileView]:
-            return await jobs_download.download(opened, wanted, keeper.recorder, self.tell, enable=enable)
+            cut = jobs_download.Cut(cut_after, keeper.power_off) if cut_after is not None else None
+            return await jobs_download.download(opened, wanted, keeper.recorder, self.tell, enable=enable, cut=cut)
 
         return await keeper.work("downloading a profile", job, outside=outside)
 

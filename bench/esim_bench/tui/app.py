@@ -78,6 +78,8 @@ class BenchApp(App[None]):
         self.live_runs = LiveRuns()
         self._news: set[str] = set()
         self._foreign: dict[str, str] = {}
+        self._came_from: dict[str, str] = {}
+        """For a mode that another one led to: that one."""
         """Runs of other processes that go on: id to scenario."""
         self._slot_troubles: dict[str, Trouble] = {}
         self._ears: list[Callable[[], None]] = []
@@ -348,12 +350,15 @@ class BenchApp(App[None]):
             while len(self.screen_stack) > 1:
                 self.pop_screen()
         else:
+            self._came_from.pop(mode, None)
             self.switch_mode(mode)
 
     def back(self) -> None:
-        """Leave a screen that lies on another."""
+        """Leave a screen that lies on another, or to which another one has led."""
         if len(self.screen_stack) > 1:
             self.pop_screen()
+        elif before := self._came_from.pop(self.current_mode, None):
+            self.switch_mode(before)
 
     def open_slot(self, name: str) -> None:
         """Show one slot."""
@@ -374,6 +379,7 @@ class BenchApp(App[None]):
     def _go(self, mode: str, then: Callable[[], object]) -> None:
         async def go() -> None:
             if self.current_mode != mode:
+                self._came_from[mode] = self.current_mode
                 await self.switch_mode(mode)
             while len(self.screen_stack) > 1:
                 await self.pop_screen()

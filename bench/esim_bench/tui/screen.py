@@ -12,6 +12,7 @@ from textual.screen import Screen
 from textual.widgets import Footer
 
 from esim_bench.tui.topbar import MODES, TopBar
+from esim_bench.tui.work import stands
 
 if TYPE_CHECKING:
     from esim_bench.tui.app import BenchApp
@@ -51,7 +52,7 @@ class BenchScreen(Screen[None]):
     @property
     def is_ready(self) -> bool:
         """Tell whether its widgets are there: they are not before it is mounted, nor while it is taken down."""
-        return self.is_mounted and self.is_running and not self._closing
+        return self.is_mounted and stands(self)
 
     def take_news(self, what: frozenset[str]) -> None:
         """Take news in, if there is anything to show them with."""

@@ -30,6 +30,8 @@ class Download(NamedTuple):
     source: Source
     confirmation_code: str = ""
     enable: bool = False
+    cut_after: int | None = None
+    """Segments that the eUICC takes in before the power is cut; None: it is not cut."""
 
 
 class Meant(NamedTuple):
@@ -93,6 +95,8 @@ class DownloadDialog(ModalScreen[Download | None]):
     DownloadDialog OptionList:focus { border: none; }
     DownloadDialog OptionList { height: auto; max-height: 6; border: none; padding: 0; background: $surface; }
     DownloadDialog #meant { height: 2; width: 100%; }
+    DownloadDialog #cutting { height: 1; margin-bottom: 1; }
+    DownloadDialog #segment { width: 8; margin-left: 1; }
     DownloadDialog #buttons { height: 3; align-horizontal: right; }
     DownloadDialog Button { margin-left: 2; }
     """
@@ -114,6 +118,9 @@ class DownloadDialog(ModalScreen[Download | None]):
             yield Label("Confirmation code, where one is asked for")
             yield Input(password=True, id="code")
             yield Tick("Enable it afterwards", id="enable", compact=True)
+            with Horizontal(id="cutting"):
+                yield Tick("Cut the power in the middle, after segment", id="cut", compact=True)
+                yield Input("6", id="segment", type="integer", max_length=4)
             with Horizontal(id="buttons"):
                 yield Button("Download", id="ok", variant="primary", disabled=True)
                 yield Button("Cancel", id="cancel")
@@ -152,6 +159,8 @@ class DownloadDialog(ModalScreen[Download | None]):
 
     @on(Input.Submitted)
     def _entered(self, event: Input.Submitted) -> None:
+        if event.input.id == "segment":
+            self.query_one("#cut", Checkbox).value = True
         if event.input.id == "what" and self._meant.code:
             self.query_one("#code").focus()
         else:
@@ -168,7 +177,12 @@ class DownloadDialog(ModalScreen[Download | None]):
         source = self._meant.source
         if source is not None:
             code = self.query_one("#code", Input).value
-            self.dismiss(Download(source, code, self.query_one("#enable", Checkbox).value))
+            self.dismiss(Download(source, code, self.query_one("#enable", Checkbox).value, self._cut_after))
+
+    @property
+    def _cut_after(self) -> int | None:
+        text = self.query_one("#segment", Input).value
+        return max(1, int(text or 1)) if self.query_one("#cut", Checkbox).value else None
 
     def action_cancel(self) -> None:
         """Want nothing."""

@@ -7,8 +7,10 @@ from collections.abc import Coroutine
 from typing import Any, ClassVar, Final
 
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.content import Content
+from textual.message import Message
 from textual.widgets import Static
 
 from esim_bench.desk.api import SlotReading
@@ -46,6 +48,18 @@ class OverviewPane(Pane):
 
     LABEL = "Overview"
     ALWAYS_NEW = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("e", "profiles('enable')", "Enable …"),
+        Binding("l", "profiles('download')", "Download"),
+    ]
+
+    class Wanted(Message):
+        """Something is to be done with the profiles: that is another tab's."""
+
+        def __init__(self, what: str) -> None:
+            self.what = what
+            super().__init__()
+
     SCOPED_CSS = False  # the screen's width counts
     DEFAULT_CSS: ClassVar[str] = """
     OverviewPane VerticalScroll { height: 1fr; }
@@ -66,13 +80,18 @@ class OverviewPane(Pane):
             yield Card("Modem and network", id="network")
             yield Card("Runs", id="runs")
 
-    def on_mount(self) -> None:
-        """Show what is known."""
+    def shown(self) -> None:
+        """Show what is known, also before it is read anew."""
         self.news()
+        super().shown()
 
     def focus_main(self) -> None:
         """Let the arrows scroll."""
         self.query_one(VerticalScroll).focus()
+
+    def action_profiles(self, what: str) -> None:
+        """Go to the profiles, to enable one or to download one."""
+        self.post_message(self.Wanted(what))
 
     @property
     def wanted(self) -> bool:
@@ -90,7 +109,7 @@ class OverviewPane(Pane):
 
     def news(self) -> None:
         """Show what is known now."""
-        if not self.is_mounted:
+        if not self.alive:
             return
         self._wrong()
         self._identity()
@@ -156,7 +175,7 @@ class OverviewPane(Pane):
             card.update(Content.styled("Not read yet: r reads.", "$foreground-muted"))
             return
         if not profiles:
-            card.update(Content.styled("No profile is installed: 2, then l, downloads one.", "$foreground-muted"))
+            card.update(Content.styled("No profile is installed: l downloads one.", "$foreground-muted"))
             return
         lines = []
         for one in profiles:

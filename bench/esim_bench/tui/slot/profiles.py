@@ -215,5 +215,7 @@ class ProfilesPane(Pane):
     async def _download(self) -> None:
         wish = await self.bench.ask(DownloadDialog(self.about.name, self.bench.context.watch))
         if wish is not None and self.free():
-            coro = self.desk.download(self.about.name, wish.source, wish.confirmation_code or None, wish.enable)
+            coro = self.desk.download(
+                self.about.name, wish.source, wish.confirmation_code or None, wish.enable, wish.cut_after
+            )
             self.change(coro, "Downloading a profile", self._changed)

@@ -50,8 +50,10 @@ Everything about one slot. The two lines above tell its power, with what proves 
 Keys **1** to **8** (or a click, or Ctrl+PageUp/PageDown) choose a tab. A tab reads when it is first shown; **r** reads
 again.
 
-* **1 Overview** what is known, live, also while a run has the slot.
-* **2 Profiles** enable, disable, delete, name, and download by activation code, packaged profile or package file.
+* **1 Overview** what is known, live, also while a run has the slot. **l** downloads a profile, **e** leads to those
+  that can be enabled.
+* **2 Profiles** enable, disable, delete, name, and download by activation code, packaged profile or package
+  file; the dialog can cut the power after a segment of your choice.
 * **3 eUICC** what the eUICC says of itself, decoded; **/** searches.
 * **4 Notifications** those that wait for their SM-DP+: send or remove.
 * **5 eIM** associated eIMs (SGP.32), and orders of the bench's own.
@@ -172,6 +174,18 @@ slot, **x** runs a scenario on it.
                     pane.shown()
 
             self.run_worker(show(), group="show")
+
+    @on(OverviewPane.Wanted)
+    def _to_profiles(self, event: OverviewPane.Wanted) -> None:
+        number = PANES.index(ProfilesPane) + 1
+        self.action_tab(number)
+
+        def there() -> None:
+            pane = self._panes[number]
+            if event.what == "download" and isinstance(pane, ProfilesPane):
+                pane.action_download()
+
+        self.call_after_refresh(there)
 
     def action_step(self, step: int) -> None:
         """Show the tab beside."""

@@ -164,9 +164,10 @@ happens and afterwards.
     # --------------------------------------------------------------------------------------------- what it is of
 
     def open(self, slots: Sequence[str] = (), at_ns: int | None = None, paths: Sequence[Path] = ()) -> None:
-        """Show the trace of slots, or of files, at a moment."""
-        self.scope = Scope(tuple(slots), tuple(paths))
-        self._show(replace(self._wish, slots=frozenset()) if at_ns is None else Wish())
+        """Show the trace of slots, or of files, at a moment: all of it, unless it is what was looked at last."""
+        scope = Scope(tuple(slots), tuple(paths))
+        self._show(self._wish if at_ns is None and scope == self.scope and self.log_view.total else Wish())
+        self.scope = scope
         self._at_ns = at_ns
         if self.is_mounted:
             self._opened = Opened((), True, 0)

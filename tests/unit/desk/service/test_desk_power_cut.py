@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from esim_bench.desk.api import DeskError, JournalOpened, PowerView, Progress, Source, Trouble
+from esim_bench.desk.api import DeskError, JournalOpened, PowerView, Progress, SlotTrouble, Source, Trouble
 from esim_bench.events import ApduEvent, MarkEvent, PowerAction, PowerEvent
 from esim_bench.trace import Reader
 
@@ -65,6 +65,19 @@ def test_a_download_ends_in_its_middle(on: Any, slot: str) -> None:
     assert on(on.desk.profiles(slot)) == before, "what was not installed to its end is not there"
 
 
+@pytest.mark.parametrize("slot", ["A1", "B1"])
+def test_a_download_is_cut_after_the_segment_that_was_asked_for(on: Any, slot: str) -> None:
+    on(on.desk.power_on(slot))
+    before, waiting = on(on.desk.profiles(slot)), on(on.desk.notifications(slot))
+    seen = len(on.notices)
+    cut = on.trouble(on.desk.download(slot, Source(profile="operational-a"), cut_after=4))
+    assert cut.kind == "PowerCut"
+    assert [one.done for one in on.notices[seen:] if isinstance(one, Progress) and one.total == 8][-1] == 4
+    assert on(on.desk.power_on(slot)).powered
+    assert on(on.desk.profiles(slot)) == before
+    assert [one.operation for one in on(on.desk.notifications(slot))[len(waiting) :]] == ["install"]
+
+
 def test_the_wait_of_a_power_cycle_can_be_cut_short(on: Any) -> None:
     async def job() -> tuple[bool, Trouble | None, PowerView]:
         cycle = asyncio.create_task(_ended(on.desk.power_cycle("A1", 3000.0)))
@@ -92,3 +105,11 @@ def test_a_slot_that_is_just_being_started(on: Any) -> None:
     assert trouble is not None
     assert trouble.kind == "PowerCut"
     assert not on(on.desk.power("C1")).powered
+
+
+def test_a_cut_that_there_are_too_few_segments_for_is_said(on: Any) -> None:
+    on(on.desk.power_on("C1"))
+    seen = len(on.notices)
+    assert len(on(on.desk.download("C1", Source(profile="operational-a"), cut_after=99))) == 2
+    (told,) = [one.trouble for one in on.notices[seen:] if isinstance(one, SlotTrouble) and one.trouble]
+    assert told.what == "the power was not cut: the profile came in 8 segments"
