@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Final, TypeVar
 
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
 from textual.screen import ModalScreen
 
 from esim_bench.desk.api import DeskError, DeskLost, RunEnded, RunRequest, SlotTrouble, Trouble
@@ -26,6 +28,7 @@ from esim_bench.tui.problems import ProblemList, Problems
 from esim_bench.tui.rackfile import RackFileWatch
 from esim_bench.tui.screen import BenchScreen, Command
 from esim_bench.tui.screens import MODE_SCREENS, runs_screen, scenarios_screen, slot_screen, trace_screen
+from esim_bench.tui.terminal import TerminalDriver
 from esim_bench.tui.work import work
 
 T = TypeVar("T")
@@ -102,11 +105,18 @@ class BenchApp(App[None]):
         for number in (signal.SIGTERM, signal.SIGHUP):
             with suppress(ValueError, RuntimeError, NotImplementedError):
                 loop.add_signal_handler(number, self.action_leave, False)
+        if isinstance(self._driver, TerminalDriver):
+            self.set_interval(NEWS_SECONDS, self._driver.look)
         if self._life is not None:
             self.run_worker(self._life.live(self), group="demo")
         self.set_interval(NEWS_SECONDS, self._tell_news)
         self.set_interval(SAVE_SECONDS, self._save)
         self.set_interval(RACK_SECONDS, lambda: self.run_worker(work(self._look_at_rack), group="rack", exclusive=True))
+
+    def get_driver_class(self) -> type[Driver]:
+        """Return what talks to the terminal, or to the browser."""
+        found = super().get_driver_class()
+        return TerminalDriver if found is LinuxDriver else found
 
     def _listen(self) -> None:
         loop = asyncio.get_running_loop()

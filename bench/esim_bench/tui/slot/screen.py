@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine, Iterable
 from typing import Any, ClassVar, Final
 
@@ -27,6 +28,7 @@ from esim_bench.tui.slot.overview import OverviewPane
 from esim_bench.tui.slot.pane import Pane
 from esim_bench.tui.slot.power import DEFAULT_SECONDS, PowerMenu, PowerWish
 from esim_bench.tui.slot.profiles import ProfilesPane
+from esim_bench.tui.work import work
 
 PANES: Final[tuple[type[Pane], ...]] = (
     OverviewPane,
@@ -179,13 +181,15 @@ slot, **x** runs a scenario on it.
     def _to_profiles(self, event: OverviewPane.Wanted) -> None:
         number = PANES.index(ProfilesPane) + 1
         self.action_tab(number)
+        if event.what == "download":
+            self.run_worker(work(self._download_there, number), group="ask", exclusive=True)
 
-        def there() -> None:
-            pane = self._panes[number]
-            if event.what == "download" and isinstance(pane, ProfilesPane):
-                pane.action_download()
-
-        self.call_after_refresh(there)
+    async def _download_there(self, number: int) -> None:
+        pane = self._panes[number]
+        while self.number == number and (not pane.alive or pane.working):  # noqa: ASYNC110 (a tab has no event for it)
+            await asyncio.sleep(0.02)  # it is being made, and reads the profiles first
+        if self.number == number and isinstance(pane, ProfilesPane):
+            pane.action_download()
 
     def action_step(self, step: int) -> None:
         """Show the tab beside."""
