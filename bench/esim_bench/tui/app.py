@@ -27,7 +27,7 @@ from esim_bench.tui.palette import BenchCommands
 from esim_bench.tui.problems import ProblemList, Problems
 from esim_bench.tui.rackfile import RackFileWatch
 from esim_bench.tui.screen import BenchScreen, Command
-from esim_bench.tui.screens import MODE_SCREENS, runs_screen, scenarios_screen, slot_screen, trace_screen
+from esim_bench.tui.screens import MODE_SCREENS, load_all, runs_screen, scenarios_screen, slot_screen, trace_screen
 from esim_bench.tui.terminal import TerminalDriver
 from esim_bench.tui.work import work
 
@@ -81,6 +81,7 @@ class BenchApp(App[None]):
         self.live_runs = LiveRuns()
         self._news: set[str] = set()
         self._foreign: dict[str, str] = {}
+        self._loaded = asyncio.Event()
         self._came_from: dict[str, str] = {}
         """For a mode that another one led to: that one."""
         """Runs of other processes that go on: id to scenario."""
@@ -107,11 +108,28 @@ class BenchApp(App[None]):
                 loop.add_signal_handler(number, self.action_leave, False)
         if isinstance(self._driver, TerminalDriver):
             self.set_interval(NEWS_SECONDS, self._driver.look)
+        self.call_after_refresh(lambda: self.run_worker(work(self._load), group="load"))
         if self._life is not None:
             self.run_worker(self._life.live(self), group="demo")
         self.set_interval(NEWS_SECONDS, self._tell_news)
         self.set_interval(SAVE_SECONDS, self._save)
         self.set_interval(RACK_SECONDS, lambda: self.run_worker(work(self._look_at_rack), group="rack", exclusive=True))
+
+    async def _load(self) -> None:
+        await asyncio.to_thread(load_all)
+        self._loaded.set()
+
+    def _once_loaded(self, then: Callable[[], object]) -> None:
+        """Show a screen as soon as all are loaded; that is nearly always now."""
+
+        async def wait() -> None:
+            await self._loaded.wait()
+            then()
+
+        if self._loaded.is_set():
+            then()
+        else:
+            self.run_worker(work(wait), group="way", exclusive=True)
 
     def get_driver_class(self) -> type[Driver]:
         """Return what talks to the terminal, or to the browser."""
@@ -354,6 +372,9 @@ class BenchApp(App[None]):
 
     def action_mode(self, mode: str) -> None:
         """Show one of the four screens; what was open over it stays."""
+        self._once_loaded(lambda: self._show_mode(mode))
+
+    def _show_mode(self, mode: str) -> None:
         if isinstance(self.screen, ModalScreen):
             return
         if self.current_mode == mode:
@@ -372,7 +393,7 @@ class BenchApp(App[None]):
 
     def open_slot(self, name: str) -> None:
         """Show one slot."""
-        self.push_screen(slot_screen(name))
+        self._once_loaded(lambda: self.push_screen(slot_screen(name)))
 
     def open_trace(self, slots: Sequence[str] = (), at_ns: int | None = None, paths: Sequence[Path] = ()) -> None:
         """Show the trace of slots (of the whole rack without), or of files, at a moment."""
@@ -388,6 +409,7 @@ class BenchApp(App[None]):
 
     def _go(self, mode: str, then: Callable[[], object]) -> None:
         async def go() -> None:
+            await self._loaded.wait()
             if self.current_mode != mode:
                 self._came_from[mode] = self.current_mode
                 await self.switch_mode(mode)

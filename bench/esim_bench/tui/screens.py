@@ -1,7 +1,9 @@
-"""Where the screens live: loaded when they are first shown, so that the rack is there at once."""
+"""Where the screens live: loaded once the rack is shown, in a thread, so that it is there at once and no key waits."""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
@@ -11,6 +13,21 @@ if TYPE_CHECKING:
     from esim_bench.tui.scenarios.screen import ScenariosScreen
     from esim_bench.tui.screen import BenchScreen
     from esim_bench.tui.trace.screen import TraceScreen
+
+
+_PLACES: Final = ("rack", "slot", "trace", "scenarios", "runs", "widgets")
+_LATE: Final = ("rich._emoji_codes", "textual.command", "textual.scrollbar", "esim_bench.store")
+"""What their libraries load when it is first needed."""
+
+
+def load_all() -> None:
+    """Load all screens and their tools: from files, so not on the screen's loop."""
+    for place in _PLACES:
+        package = importlib.import_module(f"esim_bench.tui.{place}")
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package.__name__}.{module.name}")
+    for name in _LATE:
+        importlib.import_module(name)
 
 
 def _rack() -> BenchScreen:

@@ -10,13 +10,14 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Button, Checkbox, Input, Static
+from textual.widgets import Button, Input, Static
 from textual.widgets.selection_list import Selection
 
 from esim_bench.desk.api import RunRequest
 from esim_bench.errors import ConfigError
 from esim_bench.scenario.registry import CONSUMER, SCENARIOS
 from esim_bench.tui.trace.filterbar import Ticks
+from esim_bench.tui.widgets.tick import Tick
 from esim_bench.tui.work import work
 
 if TYPE_CHECKING:
@@ -68,14 +69,15 @@ class PlanForm(VerticalScroll, can_focus=False):
     DEFAULT_CSS: ClassVar[str] = """
     PlanForm { padding: 0 1; }
     PlanForm .about { height: auto; margin-bottom: 1; }
+    PlanForm #none { color: $text-warning; height: auto; margin-bottom: 1; }
     PlanForm #wrong { color: $text-error; height: auto; }
     PlanForm .title { height: 1; color: $text-primary; text-style: bold; }
     PlanForm #fields { height: auto; }
     PlanForm Ticks { height: auto; max-height: 12; border: none; padding: 0; background: $background; }
     PlanForm Ticks:focus { border: none; background: $surface; }
     PlanForm #bottom { height: 3; margin-top: 1; }
-    PlanForm Checkbox { height: 1; border: none; padding: 0 1 0 0; background: $background; margin-bottom: 1; }
-    PlanForm Checkbox:focus { border: none; }
+    PlanForm Tick { height: 1; border: none; padding: 0 1 0 0; background: $background; margin-bottom: 1; }
+    PlanForm Tick:focus { border: none; }
     """
 
     class Start(Message):
@@ -96,12 +98,13 @@ class PlanForm(VerticalScroll, can_focus=False):
         yield Static("", id="about", classes="about", markup=False)
         yield Static("Slots (space ticks, Ctrl+A all)", classes="title")
         yield Ticks[str](id="slots")
+        yield Static("", id="none", markup=False)
         yield Static("Parameters", classes="title", id="params")
         yield Vertical(id="fields")
         yield Static("Run", classes="title")
         yield Field("seed", "0", "Of simulated racks: the same seed, the same traces.", "")
         yield Field("repeat", "1", "How many times, each a whole run.", "")
-        yield Checkbox("allow deleting profiles on protected slots", id="destructive")
+        yield Tick("allow deleting profiles on protected slots", id="destructive")
         yield Static("", id="wrong", markup=False)
         with Horizontal(id="bottom"):
             yield Button("Start (s)", id="start", variant="primary")
@@ -144,12 +147,17 @@ class PlanForm(VerticalScroll, can_focus=False):
                 more = "  ".join(filter(None, (slot.form_factor.value, slot.module or "", _state(slot))))
                 text = Content.assemble((f"{slot.name:<8}", "bold"), (more, "$foreground-muted"))
                 ticks.add_option(Selection(text, slot.name, slot.name in self._wanted))
-        if not slots:
-            self._say("No slot of this rack can run it: it needs a device with an IPA (rack file: ipa, or sgp32).")
+        needed = "an LPA, and an eUICC that takes one (SGP.22)" if self._consumer else "an IPA (SGP.32)"
+        none = self.query_one("#none", Static)
+        none.update("" if slots else f"▲ No slot of this rack can run it: it needs a device with {needed}.")
+        none.display = not slots
+
+    @property
+    def _consumer(self) -> bool:
+        return any(self.name_shown == module.NAME for module in CONSUMER)
 
     def _can(self, slot: SlotSpec) -> bool:
-        consumer = any(self.name_shown == module.NAME for module in CONSUMER)
-        return _lpa(slot) if consumer else slot.iot
+        return _lpa(slot) if self._consumer else slot.iot
 
     def choose_slots(self, slots: Sequence[str]) -> None:
         """Tick slots, and no others."""
@@ -226,7 +234,7 @@ class PlanForm(VerticalScroll, can_focus=False):
             params=self.values(),
             seed=numbers["seed"],
             repeat=numbers["repeat"],
-            allow_destructive=self.query_one(Checkbox).value,
+            allow_destructive=self.query_one(Tick).value,
         )
 
 

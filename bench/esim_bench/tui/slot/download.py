@@ -19,6 +19,7 @@ from esim_bench.desk.api import Source
 from esim_bench.errors import CodecError
 from esim_bench.tui import signs
 from esim_bench.tui.slot.paint import paint
+from esim_bench.tui.widgets.tick import Tick
 
 if TYPE_CHECKING:
     from esim_bench.desk.watch import Watch
@@ -68,15 +69,6 @@ def meant(line: str, names: tuple[str, ...]) -> Meant:
     if near:
         return Meant("Profiles: " + ", ".join(near), None)
     return Meant("Neither an activation code, nor a profile's name, nor the path of a file.", None, wrong=True)
-
-
-class Tick(Checkbox):
-    """A checkbox that says by a sign, not by a colour alone, whether it is on."""
-
-    @property
-    def BUTTON_INNER(self) -> str:  # type: ignore[override]
-        """Return what stands between the brackets."""
-        return "✓" if self.value else " "
 
 
 class DownloadDialog(ModalScreen[Download | None]):

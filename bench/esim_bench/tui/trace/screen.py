@@ -28,6 +28,7 @@ from esim_bench.tui.collector import Collector
 from esim_bench.tui.dialogs import Prompt
 from esim_bench.tui.screen import BenchScreen, Command
 from esim_bench.tui.trace import tools
+from esim_bench.tui.trace.decode import DecodePane
 from esim_bench.tui.trace.filterbar import FilterBar, FilterDialog
 from esim_bench.tui.trace.jump import EXAMPLES, Way, parse_way
 from esim_bench.tui.trace.log import LogView
@@ -93,7 +94,6 @@ happens and afterwards.
         self.scope = Scope()
         self._wish = Wish()
         self._opened = Opened((), True, 0)
-        self.pane: tools.Pane | None = None
         self._pane_wanted = True
         self._at_ns: int | None = None
         self._adoptions: dict[Path, list[Path]] = {}
@@ -115,10 +115,8 @@ happens and afterwards.
                 yield self.log_view
                 yield self.search
                 yield Static("", id="status", markup=False)
-            if tools.there("decode"):
-                pane = tools.decode_pane()
-                self.pane = pane
-                yield pane
+            self.pane = DecodePane(id="pane")
+            yield self.pane
 
     async def _read(self, work: Callable[..., Any], *args: Any) -> Any:
         return await self.bench.context.watch.read(work, *args)
@@ -127,9 +125,8 @@ happens and afterwards.
         """Show what the state says, follow."""
         self.filters.wish = self._wish
         self.filters.renew()
-        self.set_class(not self._pane_wanted or self.pane is None, "-alone")
-        if self.pane is not None:
-            self.run_worker(work(self._feed, self.pane), group="pane")
+        self.set_class(not self._pane_wanted, "-alone")
+        self.run_worker(work(self._feed, self.pane), group="pane")
         self.log_view.focus()
         self._reopen(self._at_ns)
         self.set_timer(_SETTLED, self._collector.begin)
@@ -433,10 +430,10 @@ happens and afterwards.
     def action_pane(self) -> None:
         """Hide the pane, or show it."""
         self._pane_wanted = not self._pane_wanted
-        self.set_class(not self._pane_wanted or self.pane is None, "-alone")
+        self.set_class(not self._pane_wanted, "-alone")
         self._look.set()
 
-    async def _feed(self, pane: tools.Pane) -> None:
+    async def _feed(self, pane: DecodePane) -> None:
         """Let the pane show the chosen record, once the cursor rests on it."""
         shown: Anchor | None = None
         while True:
@@ -457,12 +454,6 @@ happens and afterwards.
     def action_tool(self, name: str) -> None:
         """Use one of the tools on the chosen record."""
         self.run_worker(work(tools.use, self, name), group="dialog", exclusive=True)
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Hide the keys of what is not installed."""
-        if action == "tool":
-            return tools.there(str(parameters[0]).partition(".")[0])
-        return self.pane is not None if action == "pane" else True
 
     def commands(self) -> Iterable[Command]:
         """Return the trace's own commands."""
