@@ -85,6 +85,7 @@ def _type(name: str) -> Any:
 def _list(data: bytes, base: int, kind: Any, request: bool, depth: int, budget: _Budget) -> list[Node]:
     """Return the objects of a value one after another; what is no TLV comes as bytes."""
     nodes: list[Node] = []
+    kept = [member for member in getattr(kind, "root_members", None) or () if type(member).__name__ == "Any"]
     offset = 0
     while offset < len(data):
         try:
@@ -100,11 +101,31 @@ def _list(data: bytes, base: int, kind: Any, request: bool, depth: int, budget: 
             break
         budget.left -= 1
         member = _member(kind, tag) if kind is not None else type_for(tag, request=request)
+        if member is _Nothing and kept:
+            member = _signed(kept.pop(0))
         nodes.append(
             _node(tag, data[value_at:end], base + offset, base + value_at, base + end, member, request, depth, budget)
         )
         offset = end
     return nodes
+
+
+def _signed(member: Any) -> Any:
+    """Return the type of what the schema keeps as bytes, because it is signed as it came: they stand in their order."""
+    name = _names().get(member.name.lower())
+    return _type(name) if name is not None else member
+
+
+@lru_cache(maxsize=1)
+def _names() -> dict[str, str]:
+    return {name.lower(): name for name in RSP._compiled.types}
+
+
+def _whole(kind: Any) -> Any:
+    """Return the type with its members, for a member that the schema keeps as bytes."""
+    form = type(kind).__name__
+    kept = form in ("OctetString", "Any") or (form == "Sequence" and not kind.root_members)
+    return _type(_names()[kind.name.lower()]) if kept and kind.name.lower() in _names() else kind
 
 
 def _node(
@@ -114,7 +135,7 @@ def _node(
     first = tag >> 8 * ((max(tag.bit_length(), 1) - 1) // 8)
     children: list[Node] = []
     if first & 0x20 and depth < MAX_DEPTH:
-        inner = _inner(kind)
+        inner = _inner(_whole(kind))
         children = _list(value, value_at, inner if inner is not None else _Nothing, request, depth + 1, budget)
     if children:
         return Node(name=name, start=start, end=end, children=children)

@@ -7,6 +7,7 @@ import itertools
 from typing import TYPE_CHECKING, Final
 
 from esim_bench.desk.api import DeskError, RunRequest
+from esim_bench.errors import InUseError
 
 if TYPE_CHECKING:
     from esim_bench.tui.app import BenchApp
@@ -43,7 +44,8 @@ class Demo:
             try:
                 key = await app.context.desk.start_run(request)
             except DeskError as exc:
-                app.problem(exc.trouble)
+                if exc.trouble.kind != InUseError.__name__:  # another demo plays with it: that is no problem of ours
+                    app.problem(exc.trouble)
                 await asyncio.sleep(PAUSE)
                 continue
             run = app.live_runs.add(key, request)

@@ -44,6 +44,23 @@ def test_a_request_and_an_answer_of_the_same_tag_are_told_apart() -> None:
     assert [node.name for node in answer[0].children] == ["80 enableResult"]
 
 
+def test_what_is_kept_as_it_was_signed_has_names_too() -> None:
+    signed = "301E8004AABBCCDD830B74657374732E6C6F63616C8401EEBF22058103020500"
+    certificates = "30030201013003020102"
+    inner = signed + "5F370101" + certificates
+    data = bytes.fromhex(f"BF38{len(inner) // 2 + 2:02X}A0{len(inner) // 2:02X}{inner}")
+    (found,) = trees(data, request=False)
+    (ok,) = found.children
+    assert ok.name == "A0 authenticateResponseOk"
+    names = [node.name for node in ok.children]
+    assert names == ["30 EuiccSigned1", "5F37 euiccSignature1", "30 euiccCertificate", "30 eumCertificate"]
+    members = [node.name for node in ok.children[0].children]
+    assert members == ["80 transactionId", "83 serverAddress", "84 serverChallenge", "BF22 euiccInfo2"]
+    assert ok.children[0].children[1].value == "tests.local"
+    (version,) = ok.children[0].children[3].children
+    assert (version.name, version.note) == ("81 profileVersion", "2.5.0")
+
+
 def test_a_command_is_its_header_its_data_and_its_answer() -> None:
     command, answer = dissect(apdu("00A4040C10A0000005591010FFFFFFFF8900000100", "6A82"))
     assert [node.name for node in command.nodes] == ["CLA", "INS", "P1", "P2", "Lc", "data"]

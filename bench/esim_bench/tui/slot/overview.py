@@ -158,12 +158,13 @@ class OverviewPane(Pane):
         elif view.activity == "by hand":
             doing = [(f"{signs.RUNNING.sign} {view.doing}", "$text-accent")]
         heard = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(view.at_ns / 1e9)) if view.at_ns else ""
+        counted = f"{view.apdus:,} in the latest trace, {view.errors:,} error answers"
         self._card("now").tell(
             [
                 ("power", power_parts(about.power)),
                 ("switch", [about.power.how] if about.power.how else []),
                 ("doing", doing),
-                ("APDUs", [f"{view.apdus:,} in the latest trace, {view.errors:,} errors"] if view.journal else []),
+                ("APDUs", [counted] if view.journal else []),
                 ("last heard", [heard] if heard else []),
             ]
         )
