@@ -18,6 +18,8 @@ COLOURS: Final = ("primary", "accent", "success", "warning", "error", "secondary
 MOST: Final = len(SIGNS)
 """Series of one plot; more cannot be told apart."""
 _AXIS: Final = 8
+_STRIDE: Final = 6
+"""Columns between two values, where there are few."""
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:
@@ -69,12 +71,14 @@ class Plot(Widget):
             low, high = low - max(abs(low) * 0.1, 0.5), high + max(abs(high) * 0.1, 0.5)
         marks = ticks(low, high, max(2, tall // 3))
         low, high = marks[0], marks[-1]
+        most = max(len(one.values[-wide:]) for one in self._series)
+        stride = max(1, min(_STRIDE, (wide - 1) // max(most - 1, 1)))
         cells: dict[tuple[int, int], tuple[str, Style]] = {}
         for number, one in reversed([*enumerate(self._series)]):
             style = self._style(COLOURS[number], base)
             shown = one.values[-wide:]
             for place, value in enumerate(shown):
-                column = wide - len(shown) + place
+                column = wide - 1 - (len(shown) - 1 - place) * stride
                 row = round((high - value) / (high - low) * (tall - 1))
                 cells[row, column] = (SIGNS[number], style)
         labels = {round((high - value) / (high - low) * (tall - 1)): value for value in marks}
