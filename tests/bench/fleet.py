@@ -101,7 +101,7 @@ def downloads_over_tls(folder: Path) -> float:
     ) as process:
         try:
             document = first_document(process)
-            with mock.patch.object(SimReader, "_pass", _at_once):
+            with mock.patch.object(SimReader, "_wait", _at_once):
                 return clock.run_real(_clients(folder, ActivationCode.parse(document["activation_codes"][0])))
         finally:
             process.send_signal(signal.SIGTERM)

@@ -19,6 +19,7 @@ from esim_bench.crypto.randomness import SeededRandomness
 from esim_bench.errors import ConfigError
 from esim_bench.events import ApduEvent, ListSink, NullSink
 from esim_bench.ports import HttpResponse
+from esim_bench.rack.bearer import InProcessBearer
 from esim_bench.rack.model import load_rack
 from esim_bench.rack.slot import open_slot
 from esim_bench.rack.world import World
@@ -262,17 +263,13 @@ async def _download(folder: Path, rate: float) -> Split:
             await slot.close()
 
 
-async def _at_once(seconds: float) -> None:
-    pass
-
-
 def download_split(folder: Path, *, rate: float = 0.0) -> Split:
     """Return the split of a whole download over pcscd and vpcd: of several, the one with the median share of ours.
 
     ``rate``: 1: the card takes the time that its make takes; 0: only what the simulation computes, a hundredth of that.
     """
     rounds = 1 if rate else DOWNLOADS
-    with mock.patch("esim_bench.rack.bearer._pass", _at_once):
+    with mock.patch.dict(InProcessBearer.__init__.__kwdefaults__, latency=0.0):
         # The first one loads what is loaded once.
         splits = [clock.run_real(_download(folder, number and rate)) for number in range(rounds + 1)][1:]
     return sorted(splits, key=lambda split: split.share)[len(splits) // 2]

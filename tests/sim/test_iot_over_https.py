@@ -50,7 +50,7 @@ class ServedWorld(World):
     sockets: dict[str, socket.socket]
 
     def bearer(self, sink: EventSink, pin: KeyData | None = None, *, keep: bool = False) -> Bearer:
-        own = InProcessBearer({SMDP_ADDRESS: self.smdp.app}, sink)
+        own = InProcessBearer({SMDP_ADDRESS: self.smdp.app}, sink, latency=0.0)
         https = HttpsBearer(sink, network=replace(self.rack.network, proxy="none", retries=0), pin=pin, keep=keep)
         return RoutingBearer({SMDP_ADDRESS: own}, https)
 
@@ -84,7 +84,7 @@ async def served(world: ServedWorld) -> AsyncIterator[None]:
         await asyncio.gather(*tasks)
 
 
-async def at_once(reader: SimReader, seconds: float) -> None:
+async def at_once(*_: object) -> None:
     # On the real clock the card's own timing would be measured, seconds for an installation.
     await asyncio.sleep(0)
 
@@ -125,7 +125,7 @@ def failed(bench: Bench) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _fast_card(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SimReader, "_pass", at_once)
+    monkeypatch.setattr(SimReader, "_wait", at_once)
     monkeypatch.setattr(IpaSettings, "delays", lambda settings: iter((0.0, 0.05, 0.1)))
 
 

@@ -163,10 +163,10 @@ def test_the_screen_in_chromium(need_tool: Callable[[str], str], tmp_path: Path)
                 assert await page.js("document.querySelector('.textual-terminal canvas') !== null")
                 page.shown = ""
                 await page.key("F4", 115)
-                await page.until(lambda: "power_cycle" in page.shown, "the scenarios")
+                await page.until(lambda: "With an LPA (SGP.22)" in page.shown, "the scenarios")
                 page.shown = ""
                 await page.key("F2", 113)
-                await page.until(lambda: "A1" in page.shown, "the rack again")
+                await page.until(lambda: "profiles not read" in page.shown or "◆" in page.shown, "the rack again")
                 at_work = pages_of(process.pid)
                 assert at_work
             # The browser was killed, without a word to anybody.

@@ -22,6 +22,7 @@ from esim_bench.trace.index import TraceIndex, is_error
 from esim_bench.tui.app import BenchApp
 from esim_bench.tui.context import Context
 from esim_bench.tui.state import TuiState
+from esim_bench.tui.trace import screen as trace_screen
 from esim_bench.tui.trace import tools
 from esim_bench.tui.trace.filterbar import FilterDialog
 from esim_bench.tui.trace.screen import TraceScreen
@@ -300,7 +301,12 @@ async def test_a_journal_that_grows_is_followed(app: BenchApp, tmp_path: Path) -
 async def test_a_slots_trace_shows_what_is_done_on_it_from_now_on(app: BenchApp, tmp_path: Path, size) -> None:
     async with app.run_test(size=size) as pilot:
         app.open_trace(slots=["A1"])
-        await until(pilot, lambda: isinstance(app.screen, TraceScreen) and "no journal yet" in status(app.screen))
+        await until(
+            pilot,
+            lambda: (
+                isinstance(app.screen, TraceScreen) and app.screen.is_ready and "no journal yet" in status(app.screen)
+            ),
+        )
         screen = app.screen
         assert isinstance(screen, TraceScreen)
         with (
@@ -380,8 +386,7 @@ async def test_the_pane_shows_the_chosen_record_beside_the_log_or_below(app, tra
     async def use(screen: TraceScreen, name: str) -> None:
         used.append(name)
 
-    monkeypatch.setattr(tools, "there", lambda module: True)
-    monkeypatch.setattr(tools, "decode_pane", lambda: pane)
+    monkeypatch.setattr(trace_screen, "DecodePane", lambda id: pane)
     monkeypatch.setattr(tools, "use", use)
     async with app.run_test(size=size) as pilot:
         screen = await opened(pilot, traces)

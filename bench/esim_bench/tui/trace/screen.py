@@ -163,7 +163,8 @@ happens and afterwards.
     def open(self, slots: Sequence[str] = (), at_ns: int | None = None, paths: Sequence[Path] = ()) -> None:
         """Show the trace of slots, or of files, at a moment: all of it, unless it is what was looked at last."""
         scope = Scope(tuple(slots), tuple(paths))
-        self._show(self._wish if at_ns is None and scope == self.scope and self.log_view.total else Wish())
+        same = at_ns is None and scope == self.scope and self.is_mounted and self.log_view.total > 0
+        self._show(self._wish if same else Wish())
         self.scope = scope
         self._at_ns = at_ns
         if self.is_mounted:
