@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from esim_bench.cli.main import invoke
 from esim_bench.codec import tlv
 from esim_bench.crypto.certificates import Certificate
 from esim_bench.crypto.keys import Curve
@@ -207,17 +208,21 @@ def test_orders_of_an_eid(pki, package):
         assert stop(process)[0] == 0
 
 
-def refused(*options):
-    done = subprocess.run([*COMMAND, *map(str, options)], capture_output=True, text=True, timeout=WAIT, check=False)
-    assert "Traceback" not in done.stderr
-    return done.returncode, done.stderr
-
-
-def test_mistakes_are_told(pki, package, tmp_path):
+def test_a_mistake_ends_the_process_with_its_code(tmp_path):
     missing = tmp_path / "none"
-    code, text = refused("--pki", missing)
-    assert code == 2
-    assert f"esim-bench pki init {missing}" in text
+    done = subprocess.run([*COMMAND, "--pki", missing], capture_output=True, text=True, timeout=WAIT, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert f"esim-bench pki init {missing}" in done.stderr
+
+
+def test_mistakes_are_told(pki, package, tmp_path, capsys):
+    def refused(*options):
+        code = invoke(["serve", "smdp", *map(str, options)])
+        text = capsys.readouterr().err
+        assert "Traceback" not in text
+        return code, text
+
     code, text = refused("--pki", pki, "--package", tmp_path / "none.der")
     assert (code, "none.der" in text) == (2, True)
     code, text = refused("--pki", pki, "--package", package, "--matching-id", "lower case")

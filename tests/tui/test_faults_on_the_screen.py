@@ -54,8 +54,23 @@ async def read(app: BenchApp, pilot: Pilots, slot: str) -> int:
     return len(found[0])
 
 
-async def test_a_card_that_is_pulled(bench_app: App) -> None:
-    app = bench_app("sim-3", lambda rack: LocalDesk(rack))
+CARDS = """
+[rack]
+name = "cards"
+[[slot]]
+name = "A1"
+form_factor = "4FF"
+sim = { personality = "4ff", profile = "bootstrap-global" }
+[[slot]]
+name = "B1"
+form_factor = "4FF"
+sim = { personality = "4ff", profile = "bootstrap-global" }
+"""
+
+
+async def test_a_card_that_is_pulled(bench_app: App, tmp_path: Path) -> None:
+    (tmp_path / "cards.toml").write_text(CARDS)
+    app = bench_app(str(tmp_path / "cards.toml"), lambda rack: LocalDesk(rack))
     async with app.run_test(size=SIZE) as pilot:
         assert await read(app, pilot, "A1") == 1
         desk: Any = app.context.desk
