@@ -221,7 +221,7 @@ def search(app: Terminal) -> tuple[float, float]:
 
 def presses(app: Terminal) -> list[float]:
     """Press a key that changes the head of the log, while everything moves; return the seconds of each."""
-    titles = ("Since previous", "Since reference", r"Time \(UTC\)")
+    titles = ("Δ previous", "Δ reference", r"Time \(UTC\)")
     took = []
     for number in range(PRESSES):
         took.append(app.took("t", titles[number % 3], 5.0))

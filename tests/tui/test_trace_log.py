@@ -170,12 +170,12 @@ async def test_times_are_of_the_day_since_the_row_before_or_since_the_reference(
         await pilot.press("home")
         await shown(pilot, log, 0)
         await pilot.press("t")
-        assert "Since previous" in lines(log)[0]
+        assert "Δ previous" in lines(log)[0]
         assert "+0.001000" in lines(log)[3]
         assert "+" not in lines(log)[1]
         await pilot.press("down", "down", "down", "r")
         assert log.cursor == 3
-        assert "Since reference" in lines(log)[0]
+        assert "Δ reference" in lines(log)[0]
         assert "-0.003000" in lines(log)[1]
         assert "+0.002000" in lines(log)[6]
         assert "⌖" in lines(log)[4]

@@ -15,7 +15,7 @@ from esim_bench.tui.trace.model import Row
 
 TimeMode = Literal["clock", "previous", "reference"]
 TIME_MODES: Final[tuple[TimeMode, ...]] = ("clock", "previous", "reference")
-TIME_TITLES: Final = {"clock": "Time (UTC)", "previous": "Since previous", "reference": "Since reference"}
+TIME_TITLES: Final = {"clock": "Time (UTC)", "previous": "Δ previous", "reference": "Δ reference"}
 KIND_NAMES: Final = {
     "apdu": "APDU",
     "atr": "ATR",
