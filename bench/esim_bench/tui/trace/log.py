@@ -22,6 +22,7 @@ from esim_bench.trace.timeline import Anchor
 from esim_bench.tui.trace.line import Line
 from esim_bench.tui.trace.model import Ask, LogModel, Page, Row
 from esim_bench.tui.trace.rows import STYLES, TIME_MODES, Columns, TimeMode, clock_text, delta_text, strip_of
+from esim_bench.tui.trace.thumb import thumb, top_for
 from esim_bench.tui.work import work
 
 Read = Callable[..., Awaitable[Any]]
@@ -416,19 +417,10 @@ class LogView(Widget, can_focus=True):
             self.release_mouse()
 
     def _drag(self, place: int) -> None:
-        _, size = self._thumb()
-        room = max(1, self.height - size)
-        part = max(0.0, min(1.0, (place - (self._grab or 0)) / room))
-        top = round(part * max(0, self.total - self.height))
-        self.scroll_rows(top - self._top)
+        self.scroll_rows(top_for(place, self._grab or 0, self.height, self.total) - self._top)
 
     def _thumb(self) -> tuple[int, int]:
-        """Return where the thumb begins, and its size."""
-        height, total = self.height, self.total
-        if total <= height:
-            return 0, height
-        size = max(1, round(height * height / total))
-        return round((height - size) * self._top / (total - height)), size
+        return thumb(self.height, self.total, self._top)
 
     # --------------------------------------------------------------------------------------------- drawing
 

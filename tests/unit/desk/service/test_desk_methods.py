@@ -107,12 +107,11 @@ def test_an_euicc_without_sgp32_has_no_eims(on: Any) -> None:
 
 
 def test_an_at_line_and_what_its_answer_means(on: Any) -> None:
-    signal = on(on.desk.at("B1", "AT+CSQ"))
-    for _ in range(200):
-        if "no signal known" not in signal.meaning:
+    for _ in range(400):
+        if on(on.desk.at("B1", "AT+CEREG?")).meaning == ["registration: home"]:
             break
         on(asyncio.sleep(0.05))  # the modem is still looking for its network
-        signal = on(on.desk.at("B1", "AT+CSQ"))
+    signal = on(on.desk.at("B1", "AT+CSQ"))
     assert signal.ok
     assert signal.answer[-1] == "OK"
     assert signal.meaning[0].startswith("RSSI -")
