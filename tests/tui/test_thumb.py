@@ -18,5 +18,5 @@ def test_dragging_stays_among_the_rows(height: int, total: int, place: int, grab
     top = top_for(place, grab, height, total)
     assert 0 <= top <= max(0, total - height)
     start, size = thumb(height, total, top)
-    assert 0 <= start
+    assert start >= 0
     assert start + size <= height
